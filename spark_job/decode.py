@@ -1,0 +1,96 @@
+"""Decode: the bytes of a photo -> upright RGB pixels, or the reason why not."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from spark_job.errors import PhotoError
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
+WHITE = (255, 255, 255, 255)
+
+
+def decode(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """Upright RGB pixels of a photo.
+
+    content: the file's bytes. Returns uint8 (height, width, 3), C-contiguous, turned by EXIF orientation,
+    transparency over white, the first frame of several, 16 bits scaled to 8.
+    Raises PhotoError (empty, too_large, truncated, unsupported, unreadable) and nothing else.
+    """
+    if not content:
+        raise PhotoError("empty", "the file has no bytes")
+    try:
+        with _strict_pillow(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise PhotoError(
+                    "too_large",
+                    f"{width}x{height} pixels are more than the {max_pixels:,} that --max-pixels allows",
+                )
+            image.load()
+            return np.array(_rgb(_upright(image)), dtype=np.uint8, order="C")
+    except PhotoError:
+        raise
+    except UnidentifiedImageError:
+        raise _unidentified(content) from None
+    except MemoryError:
+        raise PhotoError("too_large", "not enough memory to decode it") from None
+    except Exception as error:  # Pillow's plugins raise any type on hostile bytes; all mean the same here
+        raise _damaged(content, error) from None
+
+
+@contextmanager
+def _strict_pillow() -> Iterator[None]:
+    """Pillow with its check of truncated files on, whatever another library in the process set.
+
+    Importing face_recognition sets LOAD_TRUNCATED_IMAGES, and half a JPEG then decodes without an error.
+    The check of size is ours, and the warnings of damaged metadata are of no use in a worker's log.
+    """
+    truncated, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    max_pixels, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = truncated, max_pixels
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned by its EXIF orientation; as it is where the EXIF block is damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged metadata raise any type, and the pixels are good all the same
+        return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, held in 16 or 32
+        wide = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
+        image = Image.fromarray((wide >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise PhotoError("unsupported", "floating-point pixels have no agreed brightness")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+    return image.convert("RGB")
+
+
+def _unidentified(content: bytes) -> PhotoError:
+    if content.startswith(SIGNATURES):
+        return PhotoError("unreadable", "the file's header is damaged")
+    return PhotoError("unsupported", "its bytes are not of a JPEG, PNG, WebP, BMP, GIF or TIFF image")
+
+
+def _damaged(content: bytes, error: Exception) -> PhotoError:
+    reason = str(error).strip() or type(error).__name__
+    webp_ends_early = content[:4] == b"RIFF" and len(content) < 8 + int.from_bytes(content[4:8], "little")
+    if webp_ends_early or "truncated" in reason.lower() or isinstance(error, EOFError):
+        return PhotoError("truncated", f"the file ends before its image does: {reason}")
+    return PhotoError("unreadable", f"the file is damaged: {reason}")

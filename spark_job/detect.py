@@ -1,0 +1,74 @@
+"""Detect: an image -> the boxes of its faces, by a chain of detectors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Box(NamedTuple):
+    """A face's place in the upright image, px; as the detector gave it, it may reach past the border."""
+
+    top: int
+    right: int
+    bottom: int
+    left: int
+
+    @property
+    def area(self) -> int:
+        return max(0, self.bottom - self.top) * max(0, self.right - self.left)
+
+
+class Detection(NamedTuple):
+    """A face, the detector that found it, and the detector's own score (above 0, larger is surer)."""
+
+    box: Box
+    detector: str
+    score: float
+
+
+Detector = Callable[[NDArray[np.uint8]], list[Detection]]
+
+
+def hog(detector: Any, upsample: int) -> Detector:
+    """dlib's HOG detector; detector: a dlib.fhog_object_detector."""
+
+    def detect(image: NDArray[np.uint8]) -> list[Detection]:
+        boxes, scores, _ = detector.run(image, upsample, 0.0)
+        return [Detection(_box(box), "hog", score) for box, score in zip(boxes, scores, strict=True)]
+
+    return detect
+
+
+def cnn(detector: Any, upsample: int) -> Detector:
+    """dlib's CNN detector (max-margin object detection); detector: a dlib.cnn_face_detection_model_v1."""
+
+    def detect(image: NDArray[np.uint8]) -> list[Detection]:
+        return [Detection(_box(found.rect), "cnn", found.confidence) for found in detector(image, upsample)]
+
+    return detect
+
+
+def chain(detectors: Sequence[Detector]) -> Detector:
+    """The faces of the first detector that finds any; each passes on what it found nothing in."""
+
+    def detect(image: NDArray[np.uint8]) -> list[Detection]:
+        return next((found for detector in detectors if (found := detector(image))), [])
+
+    return detect
+
+
+def select(detections: list[Detection], face: str) -> list[Detection]:
+    """The detections that --face asks for: largest, first, all, or only (none of several)."""
+    if face == "largest":
+        return sorted(detections, key=lambda found: -found.box.area)[:1]
+    if face == "first":
+        return detections[:1]
+    if face == "only":
+        return detections if len(detections) == 1 else []
+    return detections
+
+
+def _box(rectangle: Any) -> Box:
+    return Box(rectangle.top(), rectangle.right(), rectangle.bottom(), rectangle.left())

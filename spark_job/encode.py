@@ -1,0 +1,131 @@
+"""Encode: photos -> rows, in the Python workers of Spark. The pandas UDF of the job is made here."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pyspark import Accumulator
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_job.decode import decode
+from spark_job.detect import Detection, select
+from spark_job.engine import Engine, load, model_names
+from spark_job.errors import ModelError, PhotoError
+from spark_job.models import digests
+from spark_job.photos import group_of
+from spark_job.settings import Settings, settings_id
+from spark_job.store import SCHEMA
+
+Row = dict[str, Any]
+FAILURES = ("unreadable", "truncated", "empty", "too_large", "unsupported", "timed_out", "crashed")
+STATUSES = ("ok", "no_face", "several_faces", *FAILURES)
+
+
+class Located(NamedTuple):
+    """A photo decoded, its faces found and cut out: what its row says but for the embeddings."""
+
+    row: Row
+    faces: list[Row]
+    chips: list[NDArray[np.uint8]]
+
+
+def encode(photos: DataFrame, settings: Settings, models: Mapping[str, str], done: Accumulator[int]) -> DataFrame:
+    """Rows of the photos table for photos (path, length, modificationTime, content).
+
+    models: name -> sha256 as the driver has them; done counts photos, for live progress only.
+    """
+    # Microseconds go to pandas and back as integers: timestamps would lose the hour that clocks repeat.
+    rows = photos.select(
+        "path",
+        "length",
+        F.unix_micros("modificationTime").alias("modified_us"),
+        group_of(settings.group_by).alias("group"),
+        "content",
+    )
+    schema = SCHEMA.replace("modificationTime timestamp", "modified_us long")
+    encoded = rows.mapInPandas(partition_encoder(settings, models, done), schema)
+    columns = [F.timestamp_micros("modified_us").alias("modificationTime") if c == "modified_us" else F.col(c) for c in encoded.columns]
+    return encoded.select(columns)
+
+
+def partition_encoder(
+    settings: Settings, models: Mapping[str, str], done: Accumulator[int]
+) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    """The pandas UDF: it encodes the photos of a partition, an Arrow batch at a time.
+
+    The worker raises ModelError where its models are not those of the driver: its embeddings would not be either.
+    """
+
+    def encode_partition(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        if digests(model_names(settings)) != models:
+            raise ModelError("an executor has other model files than the driver: install the same image on both")
+        engine = load(settings)
+        for batch in batches:
+            photos = batch.to_dict("records")
+            yield pd.DataFrame(encode_photos(photos, settings, engine), dtype=object)
+            done.add(len(photos))
+
+    return encode_partition
+
+
+def encode_photos(photos: Sequence[Row], settings: Settings, engine: Engine) -> list[Row]:
+    """One row per photo, whatever is in it; the faces of all are embedded together.
+
+    photos: path, length, modified_us, group and content (bytes, None where too large to read).
+    """
+    located = [locate(photo, settings, engine) for photo in photos]
+    chips = [chip for photo in located for chip in photo.chips]
+    started = time.perf_counter()
+    embeddings = iter(engine.embed(np.stack(chips)).tolist() if chips else ())
+    embed_ms = _ms_since(started) / max(len(chips), 1)
+    identity = settings_id(settings, digests(model_names(settings)))
+    rows = []
+    for photo in located:
+        faces = [{**face, "embedding": next(embeddings)} for face in photo.faces]
+        rows.append({**photo.row, "faces": faces, "embed_ms": embed_ms * len(faces), "settings_id": identity})
+    return rows
+
+
+def locate(photo: Row, settings: Settings, engine: Engine) -> Located:
+    """Decode one photo, find its faces and cut out those that --face selects."""
+    row = {name: value for name, value in photo.items() if name != "content"}
+    row |= dict(status="ok", message=None, width=None, height=None, faces_found=None, decode_ms=None, detect_ms=None)
+    started = time.perf_counter()
+    try:
+        image = decode(_content(photo, settings), settings.max_pixels)
+    except PhotoError as error:
+        row |= dict(status=error.status, message=error.message, decode_ms=_ms_since(started))
+        return Located(row, [], [])
+    row |= dict(height=image.shape[0], width=image.shape[1], decode_ms=_ms_since(started))
+    started = time.perf_counter()
+    found = engine.detect(image)
+    selected = select(found, settings.face)
+    aligned = [engine.align(image, detection.box) for detection in selected]
+    row |= dict(faces_found=len(found), detect_ms=_ms_since(started))
+    if not selected:
+        row |= dict(status="several_faces" if found else "no_face")
+    faces = [_face(detection, landmarks) for detection, (landmarks, _) in zip(selected, aligned, strict=True)]
+    return Located(row, faces, [chip for _, chip in aligned])
+
+
+def _content(photo: Row, settings: Settings) -> bytes:
+    content: bytes | None = photo["content"]
+    if content is None:
+        limit = f"{settings.max_bytes:,} that --max-bytes allows"
+        raise PhotoError("too_large", f"{photo['length']:,} bytes are more than the {limit}")
+    if len(content) != photo["length"]:
+        raise PhotoError("unreadable", f"it was {photo['length']:,} bytes when listed and {len(content):,} when read")
+    return content
+
+
+def _face(detection: Detection, landmarks: NDArray[np.int64]) -> Row:
+    points = [{"x": x, "y": y} for x, y in landmarks.tolist()]
+    return {**detection.box._asdict(), "detector": detection.detector, "score": detection.score, "landmarks": points}
+
+
+def _ms_since(started: float) -> float:
+    return (time.perf_counter() - started) * 1e3

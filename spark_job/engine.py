@@ -1,0 +1,69 @@
+"""Engine: the models of a run, loaded once in each Python worker and never pickled."""
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spark_job import detect
+from spark_job.align import Aligner, aligner
+from spark_job.detect import Detector
+from spark_job.embed import Embedder, dlib_embedder
+from spark_job.models import model_path
+from spark_job.settings import Settings
+
+
+class Engine(NamedTuple):
+    """detect: image -> detections; align: image, box -> landmarks, chip; embed: chips -> embeddings."""
+
+    detect: Detector
+    align: Aligner
+    embed: Embedder
+
+
+def model_names(settings: Settings) -> list[str]:
+    """The models that the figures of a run depend on."""
+    return [settings.landmarks, "resnet", *([] if settings.detector == "hog" else ["cnn"])]
+
+
+@functools.lru_cache(maxsize=1)
+def load(settings: Settings) -> Engine:
+    """The engine of these settings: the one state of a worker. Raises ModelError."""
+    library: Any = face_recognition_api()
+    detectors = {
+        "hog": detect.hog(library.face_detector, settings.upsample),
+        "cnn": detect.cnn(library.cnn_face_detector, settings.upsample),
+    }
+    predictors = {"small": library.pose_predictor_5_point, "large": library.pose_predictor_68_point}
+    return Engine(
+        detect=detect.chain([*detectors.values()] if settings.detector == "auto" else [detectors[settings.detector]]),
+        align=aligner(predictors[settings.landmarks]),
+        embed=dlib_embedder(settings.jitters),
+    )
+
+
+def face_recognition_api() -> ModuleType:
+    """face_recognition.api, imported without the package that it takes its models from.
+
+    That one imports pkg_resources, which setuptools 82 removed, and face_recognition then ends the process. A
+    module of the same four functions stands in for it.
+    """
+    functions = {
+        "pose_predictor_model_location": str(model_path("large")),
+        "pose_predictor_five_point_model_location": str(model_path("small")),
+        "cnn_face_detector_model_location": str(model_path("cnn")),
+        "face_recognition_model_location": str(model_path("resnet")),
+    }
+    stand_in = ModuleType("face_recognition_models")
+    for name, path in functions.items():
+        setattr(stand_in, name, functools.partial(str, path))
+    sys.modules[stand_in.__name__] = stand_in
+    try:
+        return importlib.import_module("face_recognition.api")
+    finally:
+        del sys.modules[stand_in.__name__]

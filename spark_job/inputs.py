@@ -1,0 +1,169 @@
+"""Inputs: folders, globs, archives and Parquet tables -> DataFrames of photos, opened but not read."""
+
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, NamedTuple
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import BinaryType
+
+from spark_job.errors import InputError
+from spark_job.hadoop import FileSystem, reason
+
+SUFFIX = r"\.(jpe?g|png|webp|bmp|gif|tiff?)$"
+IS_PHOTO = rf"(?i)(^|/)[^./][^/]*{SUFFIX}"
+IS_ARCHIVE = r"(?i)\.(tar|tar\.gz|tgz|zip|7z)$"  # what Spark 4.3 opens
+IS_TABLE = r"(?i)\.parquet$"
+READABLE = "|".join(f"(?:{kind})".replace("(?:(?i)", "(?i:") for kind in (IS_PHOTO, IS_ARCHIVE, IS_TABLE))
+# Listed: names that begin with _ (cameras write _DSC0001.jpg), and a dot before a photo's name (._IMG.jpg), so
+# that it is counted as skipped. Not listed: other dot files, and dot folders.
+IGNORED = rf"(?i)^\.(?!.*{SUFFIX})"
+
+
+class Root(NamedTuple):
+    """A folder or file that an input stands for: its path, its URI (percent-encoded), whether it is a folder."""
+
+    path: str
+    uri: str
+    is_folder: bool
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The inputs by kind (file, archive, table), as DataFrames that are opened but not read.
+
+    Columns: path, length, modificationTime, content; source, the URI of the file that holds the photo; is_photo.
+    roots: what each input stands for.
+    """
+
+    kinds: dict[str, DataFrame]
+    roots: dict[str, list[Root]]
+
+    def listing(self) -> DataFrame:
+        """All that the inputs hold, and its kind, without content: of files, Spark reads no byte for it."""
+        parts = [part.drop("content").withColumn("kind", F.lit(kind)) for kind, part in self.kinds.items()]
+        return reduce(DataFrame.unionByName, parts)
+
+    def holds_photo(self) -> dict[str, Column]:
+        """For each input, an aggregate over the listing: whether it holds a photo."""
+        return {text: F.coalesce(F.bool_or(F.col("is_photo") & _lies_in(roots)), F.lit(False)) for text, roots in self.roots.items()}
+
+
+def open_inputs(spark: SparkSession, inputs: Sequence[str]) -> Sources:
+    """The inputs: folders, globs, photos, archives, Parquet tables, by any URI that Spark reads.
+
+    Raises InputError where one does not exist, cannot be listed, or is a file of another kind.
+    """
+    roots = {text: _resolve(spark, text) for text in inputs}
+    distinct = {root.path: root for found in roots.values() for root in found}
+    try:
+        tables = [path for path, root in distinct.items() if _is_table(spark, path, root.is_folder)]
+        binary = [path for path in _without_nested(distinct) if path not in tables]
+        kinds = _open_binary(spark, binary) if binary else {}
+        if tables:
+            kinds["table"] = reduce(DataFrame.unionByName, [_open_table(spark, table) for table in tables])
+    except (Py4JJavaError, PySparkException) as error:
+        raise InputError(f"the inputs cannot be listed: {reason(error)}") from None
+    return Sources(kinds, roots)
+
+
+def _resolve(spark: SparkSession, text: str) -> list[Root]:
+    """What an input stands for: itself, or the matches of a glob."""
+    try:
+        paths = [(status.getPath(), status.isDirectory()) for status in FileSystem(spark, text).glob()]
+    except Py4JJavaError as error:
+        raise InputError(f"input {text!r} cannot be read: {reason(error)}") from None
+    if not paths:
+        raise InputError(f"input {text!r} does not exist: check the path, or the pattern")
+    # Java writes file:///a where Spark writes file:/a.
+    roots = [
+        Root(path.toString(), path.toUri().toString().replace(":///", ":/"), bool(is_folder))
+        for path, is_folder in paths
+    ]
+    if not any(root.is_folder or re.search(READABLE, root.path) for root in roots):
+        raise InputError(
+            f"input {text!r} holds no photo: give a folder, a photo (jpg, png, webp, bmp, gif, tif), "
+            "an archive (tar, tar.gz, tgz, zip) or a Parquet table"
+        )
+    return roots
+
+
+def _lies_in(roots: list[Root]) -> Column:
+    """Whether a row of the listing is of one of these."""
+    folders = [F.col("source").startswith(root.uri.rstrip("/") + "/") for root in roots if root.is_folder]
+    files = F.col("source").isin([root.uri for root in roots if not root.is_folder])
+    return reduce(Column.__or__, folders, files)
+
+
+def _is_table(spark: SparkSession, root: str, is_folder: bool) -> bool:
+    """Whether a URI is a Parquet file, or a folder of such, or of partitions (name=value) of such."""
+    if re.search(IS_TABLE, root):
+        return True
+    if not is_folder:
+        return False
+    for status in FileSystem(spark, root).children():
+        name = status.getPath().getName()
+        if re.search(IS_TABLE, name) and not status.isDirectory():
+            return True
+        if "=" in name and status.isDirectory():
+            return _is_table(spark, status.getPath().toString(), True)
+    return False
+
+
+def _without_nested(roots: dict[str, Root]) -> Iterator[str]:
+    """The paths less those that lie in another, whose photos would be read twice."""
+    folders = {path.rstrip("/") for path, root in roots.items() if root.is_folder}
+    for root in roots:
+        parent = posixpath.dirname(root.rstrip("/"))
+        while parent and parent not in folders and parent != posixpath.dirname(parent):
+            parent = posixpath.dirname(parent)
+        if parent not in folders:
+            yield root
+
+
+def _open_binary(spark: SparkSession, roots: list[str]) -> dict[str, DataFrame]:
+    """Spark's binaryFile source over all roots at once: their files, and the entries of their archives."""
+    options: dict[str, Any] = {
+        "recursiveFileLookup": True,
+        "wholeFile": False,  # an archive gives a row for each entry
+        "ignoredPathSegmentRegex": IGNORED,
+        "__globPaths__": False,  # the roots are resolved: a [ in a name is a [
+    }
+    rows = spark.read.format("binaryFile").options(**options).load(roots)
+    rows = rows.withColumn("source", F.col("_metadata.file_path"))
+    is_archive = F.col("source").rlike(IS_ARCHIVE)
+    return {
+        "file": rows.where(~is_archive).withColumn("is_photo", F.col("source").rlike(IS_PHOTO)),
+        "archive": rows.where(is_archive).withColumn("is_photo", F.col("path").rlike(IS_PHOTO)),
+    }
+
+
+def _open_table(spark: SparkSession, root: str) -> DataFrame:
+    """A Parquet table with a binary column content; path, length and modificationTime where it has them."""
+    table = spark.read.parquet(root)
+    types = dict(zip(table.columns, (field.dataType for field in table.schema), strict=True))
+    if not isinstance(types.get("content"), BinaryType):
+        raise InputError(
+            f"table {root!r} has no binary column 'content' to read photos from: its columns are {', '.join(types)}"
+        )
+    row_path = F.concat("_metadata.file_path", F.lit("#"), F.col("_metadata.row_index").cast("string"))
+    defaults = {
+        "path": row_path,
+        "length": F.octet_length("content"),
+        "modificationTime": F.col("_metadata.file_modification_time"),
+    }
+    own = {name: F.coalesce(name, default) if name in types else default for name, default in defaults.items()}
+    return table.select(
+        own["path"].cast("string").alias("path"),
+        own["length"].cast("long").alias("length"),
+        own["modificationTime"].cast("timestamp").alias("modificationTime"),
+        "content",
+        F.col("_metadata.file_path").alias("source"),
+        F.lit(True).alias("is_photo"),
+    )

@@ -1,0 +1,84 @@
+"""Pipeline: the whole job on one screen, in the order in which the data flows."""
+
+import time
+from datetime import UTC, datetime
+
+from pyspark.sql import SparkSession
+
+from spark_job import results
+from spark_job.console import Console
+from spark_job.download import fetch
+from spark_job.encode import encode
+from spark_job.engine import model_names
+from spark_job.inputs import open_inputs
+from spark_job.models import digests
+from spark_job.moments import by_group, total
+from spark_job.photos import check_group_by, contents, group_of, list_photos
+from spark_job.results import Result
+from spark_job.session import open_session, step
+from spark_job.settings import Settings, settings_id
+from spark_job.store import PhotosTable, current, open_output, without_rows
+
+
+def run(settings: Settings, spark: SparkSession | None = None, console: Console | None = None) -> Result:
+    """The mean embedding of a collection of photos, and everything that it rests on.
+
+    spark: the caller's session, which is left running and as it was; without it, one is made and stopped.
+    Raises FacemeanError. What goes wrong with one photo is in its row.
+    """
+    console = console or Console(quiet=True)
+    started, clock = datetime.now(UTC), [time.monotonic()]
+    models = digests(model_names(settings))
+    identity = settings_id(settings, models)
+
+    with open_session(settings, spark) as session:
+        with step(session, "list the inputs"):
+            check_group_by(session, settings.group_by)
+            sources = open_inputs(session, fetch(settings, console))
+            listing = list_photos(sources)
+
+        with step(session, "find the photos that have no row yet"):
+            output = open_output(session, settings.output)
+            table = PhotosTable(session, output, identity)
+            wanted = without_rows(listing.photos, table.rows())
+            missing = wanted.count()
+        console.plan(settings, identity, listing, missing, session.sparkContext)
+
+        clock.append(time.monotonic())
+        if missing:
+            done = session.sparkContext.accumulator(0)
+            with step(session, f"encode {missing:,} photos"), console.progress("photos", missing, lambda: done.value):
+                photos = contents(sources, wanted, missing == listing.listed, settings.max_bytes)
+                table.append(encode(photos, settings, models, done))
+        clock.append(time.monotonic())
+
+        rows = current(listing.photos, table.rows())
+        with step(session, "count the photos by status"):
+            counts = results.tally(rows, listing.listed)
+            failures = results.first_failures(rows)
+        with step(session, "sum the embeddings"):
+            moments = total(rows)
+            results.check_has_faces(moments, counts)
+        n_groups = None
+        if settings.group_by != "none":
+            with step(session, "sum the embeddings of each group"):
+                groups = by_group(rows.withColumn("group", group_of(settings.group_by)))
+                n_groups = results.write_groups(output, groups)
+
+        result = Result(
+            settings=settings,
+            settings_id=identity,
+            models=models,
+            output=output.uri,
+            moments=moments,
+            photos=counts,
+            encoded=missing,
+            skipped=listing.skipped,
+            groups=n_groups,
+            failures=failures,
+            started=started,
+            seconds=time.monotonic() - clock[0],
+            encoding_seconds=clock[2] - clock[1],
+        )
+        results.write(output, result)
+        return result

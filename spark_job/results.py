@@ -1,0 +1,162 @@
+"""Results: what a run found, as mean.json, mean.npy and groups/."""
+
+import functools
+import hashlib
+import importlib.metadata
+import io
+import json
+import platform
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_job.encode import FAILURES, STATUSES
+from spark_job.errors import InvariantError, NoFaceError
+from spark_job.hadoop import FileSystem
+from spark_job.moments import Moments
+from spark_job.settings import Settings
+
+PACKAGES = ("facemean", "pyspark", "dlib-bin", "dlib", "face_recognition", "numpy", "pillow", "pyarrow")
+NOT_SHOWN = ("inputs", "output", "conf")  # told elsewhere, or may hold a secret
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found, and what it rests on.
+
+    photos: listed, and a count for each status; encoded: how many of them this run encoded; skipped: files of the
+    inputs that are no photos; groups: how many, None without --group-by; failures: (path, status, message) of the
+    first photos that failed.
+    """
+
+    settings: Settings
+    settings_id: str
+    models: dict[str, str]
+    output: str
+    moments: Moments
+    photos: dict[str, int]
+    encoded: int
+    skipped: int
+    groups: int | None
+    failures: list[tuple[str, str, str]]
+    started: datetime
+    seconds: float
+    encoding_seconds: float
+
+    @property
+    def count(self) -> int:
+        """Faces in the mean."""
+        return self.moments.count
+
+    @functools.cached_property
+    def mean(self) -> NDArray[np.float64]:
+        """float64 (128,)."""
+        return self.moments.mean()
+
+    @property
+    def mean_sha256(self) -> str:
+        """Of the float64 little-endian bytes of the mean, in hex."""
+        return hashlib.sha256(self.mean.astype("<f8").tobytes()).hexdigest()
+
+    @property
+    def photos_per_second(self) -> float:
+        """Photos encoded a second, while it encoded."""
+        return self.encoded / self.encoding_seconds if self.encoded else 0.0
+
+    @property
+    def too_many_failed(self) -> bool:
+        """Whether more photos failed than --max-failed allows."""
+        return sum(self.photos[status] for status in FAILURES) > self.settings.max_failed * self.photos["listed"]
+
+
+def tally(rows: DataFrame, listed: int) -> dict[str, int]:
+    """listed, and how many photos have each status.
+
+    rows: one per listed photo, status null where it has no row.
+    Raises InvariantError where a photo has no row, or the statuses do not add up to the photos listed.
+    """
+    counts = {row.status: row["count"] for row in rows.groupBy("status").count().collect()}
+    if None in counts:
+        paths = [row.path for row in rows.where("status IS NULL").select("path").limit(SHOWN).collect()]
+        raise InvariantError(
+            f"{counts[None]:,} of {listed:,} listed photos have no row: they were changed or removed during the "
+            f"run, or their archive cannot be read to its end ({', '.join(map(repr, paths))}, ...): run it again"
+        )
+    if sum(counts.values()) != listed:
+        raise InvariantError(f"{listed:,} photos were listed and {sum(counts.values()):,} have a row: {counts}")
+    return {"listed": listed, **{status: counts.get(status, 0) for status in STATUSES}}
+
+
+def first_failures(rows: DataFrame) -> list[tuple[str, str, str]]:
+    """path, status and message of the first photos that failed, by path."""
+    failed = rows.where(F.col("status").isin(*FAILURES)).orderBy("path").limit(SHOWN)
+    return [(row.path, row.status, row.message) for row in failed.select("path", "status", "message").collect()]
+
+
+def check_has_faces(moments: Moments, photos: dict[str, int]) -> None:
+    """Raise NoFaceError where there is nothing to take a mean of."""
+    if moments.count:
+        return
+    statuses = ", ".join(f"{count:,} {status}" for status, count in photos.items() if count and status != "listed")
+    raise NoFaceError(
+        f"no face counts in any of {photos['listed']:,} photos ({statuses}): there is no mean of nothing. "
+        "Look at the rows of OUTPUT/photos, or try --upsample 1, --detector auto or --face largest"
+    )
+
+
+def write(output: FileSystem, result: Result) -> None:
+    """Replace mean.npy and then mean.json, each whole or not at all."""
+    npy = io.BytesIO()
+    np.save(npy, result.mean.astype("<f8"), allow_pickle=False)
+    output.replace_file("mean.npy", npy.getvalue())
+    output.replace_file("mean.json", (json.dumps(document(result), indent=1) + "\n").encode())
+
+
+def document(result: Result) -> dict[str, Any]:
+    """mean.json as a dict."""
+    error = result.moments.standard_error()
+    choices = {name: value for name, value in asdict(result.settings).items() if name not in NOT_SHOWN}
+    return {
+        "count": result.count,
+        "mean": result.mean.tolist(),
+        "std": result.moments.std().tolist(),
+        "standard_error": None if error is None else error.tolist(),
+        "norm": float(np.linalg.norm(result.mean)),
+        "photos": result.photos,
+        "encoded": result.encoded,
+        "skipped": result.skipped,
+        "settings": choices,
+        "settings_id": result.settings_id,
+        "models": result.models,
+        "versions": versions(),
+        "inputs": list(result.settings.inputs),
+        "started": result.started.isoformat(timespec="seconds"),
+        "seconds": round(result.seconds, 3),
+        "photos_per_second": round(result.photos_per_second, 2),
+        "mean_sha256": result.mean_sha256,
+    }
+
+
+def write_groups(output: FileSystem, groups: DataFrame) -> int:
+    """Replace groups/ by a table of one row for each group; returns how many there are."""
+    new = ".groups.new"
+    groups.write.mode("overwrite").parquet(f"{output.uri}/{new}")
+    output.replace_folder("groups", new)
+    return groups.sparkSession.read.parquet(f"{output.uri}/groups").count()
+
+
+def versions() -> dict[str, str]:
+    """The versions of what the figures were made with."""
+    found: dict[str, Any] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,73 @@
+"""Store: OUTPUT/photos, one row per photo in Parquet: the result, and the checkpoint of a run.
+
+The table is appended to by one lazy Spark job with Hadoop's file output committer, algorithm version 2: a task's
+rows are durable when the task ends, and a rerun encodes only what has no row yet.
+"""
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from spark_job.errors import OutputError, SettingsError
+from spark_job.hadoop import FileSystem, reason
+from spark_job.photos import KEY
+
+SCHEMA = """
+    path string, length long, modificationTime timestamp, `group` string,
+    status string, message string, width int, height int, faces_found int,
+    faces array<struct<
+        top: int, right: int, bottom: int, left: int, detector: string, score: float,
+        landmarks: array<struct<x: int, y: int>>, embedding: array<float>>>,
+    decode_ms float, detect_ms float, embed_ms float, settings_id string
+"""
+
+
+def open_output(spark: SparkSession, output: str) -> FileSystem:
+    """The folder of the results, made where there is none. Raises SettingsError where that cannot be."""
+    try:
+        folder = FileSystem(spark, output)
+        folder.make()
+    except Py4JJavaError as error:
+        raise SettingsError(f"--output {output!r} cannot be written to: {reason(error)}") from None
+    return folder
+
+
+class PhotosTable:
+    """OUTPUT/photos of one output and one settings_id."""
+
+    def __init__(self, spark: SparkSession, output: FileSystem, settings_id: str) -> None:
+        self._spark = spark
+        self._folder = FileSystem(spark, f"{output.uri}/photos")
+        self._settings_id = settings_id
+
+    def rows(self) -> DataFrame:
+        """The rows made with these settings. A photo may have more than one, by an attempt that died late."""
+        schema = StructType.fromDDL(SCHEMA)
+        if not self._folder.exists():
+            return self._spark.createDataFrame([], schema)
+        # Spark skips names that begin with _, and so what attempts under way have not committed.
+        rows = self._spark.read.schema(schema).parquet(self._folder.uri)
+        return rows.where(F.col("settings_id") == self._settings_id)
+
+    def append(self, rows: DataFrame) -> None:
+        """Run the job that makes the rows, and keep those of each task as it ends."""
+        committer = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
+        try:
+            rows.write.mode("append").options(**committer).parquet(self._folder.uri)
+        except (Py4JJavaError, PySparkException) as error:
+            raise OutputError(f"the photos cannot be encoded into {self._folder.uri}: {reason(error)}") from None
+
+
+def without_rows(listing: DataFrame, rows: DataFrame) -> DataFrame:
+    """The photos of the listing that have no row yet."""
+    return listing.join(rows.select(*KEY), KEY, "left_anti")
+
+
+def current(listing: DataFrame, rows: DataFrame) -> DataFrame:
+    """The one row of each photo of the listing; status is null where it has none.
+
+    Rows of photos that are gone from the inputs, or were replaced, do not count.
+    """
+    return listing.select(*KEY).join(rows.dropDuplicates(KEY), KEY, "left")
