@@ -44,6 +44,10 @@ class FileSystem:
         """The FileStatus of each entry of a folder."""
         return list(self._fs.listStatus(self._path()))
 
+    def modified_ms(self) -> int:
+        """When the file was last changed, ms since 1970."""
+        return int(self._fs.getFileStatus(self._path()).getModificationTime())
+
     def make(self) -> None:
         """Make the folder, and see that something can be written there."""
         self._fs.mkdirs(self._path())
@@ -91,10 +95,13 @@ class FileSystem:
 
 
 def reason(error: Py4JJavaError | PySparkException) -> str:
-    """What an exception of Java's says, in one line: the message of its first cause."""
+    """What an exception of Java's says, in one line: the file it names, where it does, and its first cause."""
     if isinstance(error, PySparkException):
         return str(error).strip().split("\n")[0]
     exception: Any = error.java_exception
-    while exception.getCause() is not None:
+    says = []
+    while exception is not None:
+        says.append(str(exception.getMessage() or exception.toString()).split("\n")[0])
         exception = exception.getCause()
-    return str(exception.getMessage() or exception.toString()).split("\n")[0]
+    reading = [line for line in says[:-1] if "reading file" in line]
+    return " ".join([*reading[:1], says[-1]])

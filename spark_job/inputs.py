@@ -138,10 +138,32 @@ def _open_binary(spark: SparkSession, roots: list[str]) -> dict[str, DataFrame]:
     rows = spark.read.format("binaryFile").options(**options).load(roots)
     rows = rows.withColumn("source", F.col("_metadata.file_path"))
     is_archive = F.col("source").rlike(IS_ARCHIVE)
+    files = rows.where(~is_archive)
     return {
-        "file": rows.where(~is_archive).withColumn("is_photo", F.col("source").rlike(IS_PHOTO)),
+        "file": files.unionByName(_empty_files(spark, files)).withColumn("is_photo", F.col("source").rlike(IS_PHOTO)),
         "archive": rows.where(is_archive).withColumn("is_photo", F.col("path").rlike(IS_PHOTO)),
     }
+
+
+def _empty_files(spark: SparkSession, files: DataFrame) -> DataFrame:
+    """The files of no bytes, which Spark's listing knows and its scan drops without a word."""
+    jvm: Any = spark.sparkContext._jvm
+    # One string, since each element of a Java array is a call; a URI has no line end. Java writes file:///a here.
+    joined = jvm.org.apache.hadoop.util.StringUtils.join("\n", files._jdf.inputFiles()).replace(":///", ":/")
+    known = [uri for uri in joined.split("\n") if uri and not re.search(IS_ARCHIVE, uri)]
+    dropped: list[str] = []
+    if files.count() < len(known):
+        sources = spark.createDataFrame([(uri,) for uri in known], "source string")
+        dropped = [row.source for row in sources.join(files.select("source"), "source", "left_anti").collect()]
+    paths = [jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(uri)).toString() for uri in dropped]
+    found = [(uri, path, FileSystem(spark, path).modified_ms()) for uri, path in zip(dropped, paths, strict=True)]
+    return spark.createDataFrame(found, "source string, path string, modified_ms long").select(
+        "path",
+        F.timestamp_millis("modified_ms").alias("modificationTime"),
+        F.lit(0).cast("long").alias("length"),
+        F.lit(b"").alias("content"),
+        "source",
+    )
 
 
 def _open_table(spark: SparkSession, root: str) -> DataFrame:

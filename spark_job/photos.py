@@ -20,7 +20,7 @@ MAX_NAMED = 100_000
 MIN_PARTITIONS_A_CORE = 8
 # A task is a checkpoint, and costs Spark some 20 ms: neither too many photos nor too few.
 TASKS_A_CORE = 32
-PHOTOS_A_TASK = (16, 512)
+PHOTOS_A_TASK = (4, 512)
 EXAMPLES = 3
 
 

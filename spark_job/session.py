@@ -56,16 +56,21 @@ def spark_session(settings: Settings) -> SparkSession:
 
 @contextmanager
 def open_session(settings: Settings, spark: SparkSession | None = None) -> Iterator[SparkSession]:
-    """A session with the properties that a run needs; the caller's, if given, stays as it is and goes on running."""
-    own = spark or spark_session(settings)
+    """A session with the properties that a run needs.
+
+    spark: the caller's; without it, the process's active one, and only without that a new one. The new one is stopped
+    at the end, another goes on running and keeps its properties.
+    """
+    theirs = spark or SparkSession.getActiveSession()
+    started = theirs or spark_session(settings)
     try:
-        session = own.newSession()
+        session = started.newSession()
         for name, value in REQUIRED.items():
             session.conf.set(name, value)
         yield session
     finally:
-        if spark is None:
-            own.stop()
+        if theirs is None:
+            started.stop()
 
 
 @contextmanager

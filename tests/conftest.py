@@ -1,0 +1,67 @@
+"""What the tests share: one Spark session, and the real photos of the sample."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from pyspark.sql import SparkSession
+
+from spark_job import Settings
+from spark_job.session import spark_session
+
+ROOT = Path(__file__).resolve().parent.parent
+# Listed with the detector that costs least: what a test is about is rarely the detector.
+FAST = {"detector": "hog", "max_failed": 1.0}
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """One session for all tests, with several Python workers."""
+    session = spark_session(Settings(inputs=("none",), output="none", master="local[2,4]", conf=("spark.ui.port=0",)))
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The sample of scripts/run: 7 real photos, and variants of them."""
+    folder = ROOT / "sample"
+    subprocess.run([sys.executable, ROOT / "scripts" / "sample.py", folder], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def face_photos(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 6 small photos of two people, one face each, in a folder a person."""
+    folder = tmp_path_factory.mktemp("faces")
+    for name in ("obama", "obama2", "obama3", "biden"):
+        person = folder / name.rstrip("23")
+        person.mkdir(exist_ok=True)
+        with Image.open(sample / f"{name}.jpg") as photo:
+            small = photo.convert("RGB")
+            small.thumbnail((640, 640))
+            small.save(person / f"{name}.jpg", quality=95)
+            if name in ("obama", "biden"):
+                small.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(person / f"_{name}_mirrored.PNG")
+    return folder
+
+
+@pytest.fixture
+def photos(face_photos: Path, tmp_path: Path) -> Path:
+    """A copy of face_photos that a test may change."""
+    return Path(shutil.copytree(face_photos, tmp_path / "photos"))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of a run into a folder of the test's own."""
+
+    def make(*inputs: object, **options: object) -> Settings:
+        chosen = {"output": str(tmp_path / "out"), **FAST, **options}
+        return Settings(inputs=tuple(map(str, inputs)), **chosen)  # type: ignore[arg-type]
+
+    return make
