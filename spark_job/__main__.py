@@ -50,14 +50,18 @@ def parser() -> Parser:
     """The command line, with an option for each field of Settings that is one."""
     facemean = Parser(prog="facemean", description="The mean face embedding of a collection of photos.")
     commands = facemean.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run_ = commands.add_parser("run", help="encode photos and take the mean", description="Encode photos and take the mean.")
+    run_ = commands.add_parser(
+        "run", help="encode photos and take the mean", description="Encode photos and take the mean."
+    )
     run_.add_argument("inputs", nargs="+", metavar="INPUT", help="a folder, glob, archive, Parquet table or URL")
     run_.add_argument("--output", required=True, metavar="URI", help="the folder of the results and the checkpoint")
     for option in options():
         _add(run_, option)
     run_.add_argument("--quiet", action="store_true", help="print errors only")
     run_.add_argument("--json", action="store_true", help="print the result as one line of JSON")
-    check = commands.add_parser("check", help="see whether a run can work here", description="See whether a run can work here.")
+    check = commands.add_parser(
+        "check", help="see whether a run can work here", description="See whether a run can work here."
+    )
     for option in options():
         if option.name in ("master", "conf"):
             _add(check, option)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_job.detect import Box
+from spark_job.embed import CHIP_PX
 
-CHIP_PX = 150
 CHIP_PADDING = 0.25  # as dlib's compute_face_descriptor cuts it
 
 Aligner = Callable[[NDArray[np.uint8], Box], tuple[NDArray[np.int64], NDArray[np.uint8]]]

@@ -119,7 +119,9 @@ def _table(result: Result) -> Table:
 def _lines(result: Result) -> Iterator[str]:
     yield ""
     yield f"mean of {result.count:,} faces: sha256 {result.mean_sha256}"
-    yield f"{result.output}/mean.json, mean.npy, photos/" + (f", groups/ ({result.groups:,})" if result.groups is not None else "")
+    yield f"{result.output}/mean.json, mean.npy, photos/" + (
+        f", groups/ ({result.groups:,})" if result.groups is not None else ""
+    )
     yield (
         f"{result.encoded:,} photos encoded, {result.photos['listed'] - result.encoded:,} taken from earlier runs, "
         f"in {result.seconds:.1f} s ({result.photos_per_second:.1f} photos a second)"

@@ -29,6 +29,8 @@ class Detection(NamedTuple):
 
 
 Detector = Callable[[NDArray[np.uint8]], list[Detection]]
+# (image, upsample) -> (box, score) of each face, the surest first.
+CnnDetector = Callable[[NDArray[np.uint8], int], Sequence[tuple[Box, float]]]
 
 
 def hog(detector: Any, upsample: int) -> Detector:
@@ -41,11 +43,20 @@ def hog(detector: Any, upsample: int) -> Detector:
     return detect
 
 
-def cnn(detector: Any, upsample: int) -> Detector:
-    """dlib's CNN detector (max-margin object detection); detector: a dlib.cnn_face_detection_model_v1."""
+def cnn(detector: CnnDetector, upsample: int) -> Detector:
+    """dlib's CNN detector (max-margin object detection), run by dlib or by ONNX Runtime."""
 
     def detect(image: NDArray[np.uint8]) -> list[Detection]:
-        return [Detection(_box(found.rect), "cnn", found.confidence) for found in detector(image, upsample)]
+        return [Detection(Box(*sides), "cnn", score) for sides, score in detector(image, upsample)]
+
+    return detect
+
+
+def dlib_cnn(detector: Any) -> CnnDetector:
+    """The CNN detector as dlib runs it; detector: a dlib.cnn_face_detection_model_v1."""
+
+    def detect(image: NDArray[np.uint8], upsample: int) -> list[tuple[Box, float]]:
+        return [(_box(found.rect), found.confidence) for found in detector(image, upsample)]
 
     return detect
 

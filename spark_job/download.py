@@ -2,17 +2,16 @@
 
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import platformdirs
 import pooch
 import requests
 
+from spark_job import cache
 from spark_job.console import Console
 from spark_job.errors import InputError
 from spark_job.inputs import IS_ARCHIVE
@@ -31,17 +30,12 @@ def fetch(settings: Settings, console: Console) -> tuple[str, ...]:
     return tuple(_local(text, settings.checksum, console) if is_url(text) else text for text in settings.inputs)
 
 
-def cache_dir() -> Path:
-    """Where downloads and converted models are kept: FACEMEAN_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("FACEMEAN_CACHE") or platformdirs.user_cache_dir("facemean"))
-
-
 def _local(url: str, checksum: str | None, console: Console) -> str:
     name = PurePosixPath(unquote(urlsplit(url).path)).name
     if not re.search(IS_ARCHIVE, name):
         raise InputError(f"input {url!r} is no archive (tar, tar.gz, tgz, zip): only archives are downloaded")
     # Each URL has a folder of its own: archives of one name do not meet.
-    folder = cache_dir() / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:16]
+    folder = cache.writable_folder() / "downloads" / hashlib.sha256(url.encode()).hexdigest()[:16]
     pooch.get_logger().setLevel(logging.ERROR)
     try:
         return str(pooch.retrieve(url, checksum, name, folder, downloader=_resuming(folder / f"{name}.part", console)))
@@ -62,7 +56,7 @@ def _resuming(part: Path, console: Console) -> Callable[[str, Any, Any], None]:
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
                 if attempt == ATTEMPTS - 1:
                     raise
-        os.replace(part, output_file)
+        part.replace(output_file)
 
     return download
 

@@ -22,6 +22,8 @@ from spark_job.store import SCHEMA
 
 Row = dict[str, Any]
 FAILURES = ("unreadable", "truncated", "empty", "too_large", "unsupported", "timed_out", "crashed")
+# What a photo's row says where its decoding or detection did not come about.
+UNKNOWN = dict.fromkeys(("message", "width", "height", "faces_found", "decode_ms", "detect_ms"))
 STATUSES = ("ok", "no_face", "several_faces", *FAILURES)
 
 
@@ -46,10 +48,10 @@ def encode(photos: DataFrame, settings: Settings, models: Mapping[str, str], don
         group_of(settings.group_by).alias("group"),
         "content",
     )
-    schema = SCHEMA.replace("modificationTime timestamp", "modified_us long")
-    encoded = rows.mapInPandas(partition_encoder(settings, models, done), schema)
-    columns = [F.timestamp_micros("modified_us").alias("modificationTime") if c == "modified_us" else F.col(c) for c in encoded.columns]
-    return encoded.select(columns)
+    encoder = partition_encoder(settings, models, done)
+    encoded = rows.mapInPandas(encoder, SCHEMA.replace("modificationTime timestamp", "modified_us long"))
+    modified = F.timestamp_micros("modified_us").alias("modificationTime")
+    return encoded.select([modified if name == "modified_us" else F.col(name) for name in encoded.columns])
 
 
 def partition_encoder(
@@ -65,7 +67,7 @@ def partition_encoder(
             raise ModelError("an executor has other model files than the driver: install the same image on both")
         engine = load(settings)
         for batch in batches:
-            photos = batch.to_dict("records")
+            photos: list[Row] = batch.to_dict("records")  # type: ignore[assignment]
             yield pd.DataFrame(encode_photos(photos, settings, engine), dtype=object)
             done.add(len(photos))
 
@@ -92,22 +94,20 @@ def encode_photos(photos: Sequence[Row], settings: Settings, engine: Engine) -> 
 
 def locate(photo: Row, settings: Settings, engine: Engine) -> Located:
     """Decode one photo, find its faces and cut out those that --face selects."""
-    row = {name: value for name, value in photo.items() if name != "content"}
-    row |= dict(status="ok", message=None, width=None, height=None, faces_found=None, decode_ms=None, detect_ms=None)
+    row = {name: value for name, value in photo.items() if name != "content"} | UNKNOWN
     started = time.perf_counter()
     try:
         image = decode(_content(photo, settings), settings.max_pixels)
     except PhotoError as error:
-        row |= dict(status=error.status, message=error.message, decode_ms=_ms_since(started))
+        row |= {"status": error.status, "message": error.message, "decode_ms": _ms_since(started)}
         return Located(row, [], [])
-    row |= dict(height=image.shape[0], width=image.shape[1], decode_ms=_ms_since(started))
+    row |= {"height": image.shape[0], "width": image.shape[1], "decode_ms": _ms_since(started)}
     started = time.perf_counter()
     found = engine.detect(image)
     selected = select(found, settings.face)
     aligned = [engine.align(image, detection.box) for detection in selected]
-    row |= dict(faces_found=len(found), detect_ms=_ms_since(started))
-    if not selected:
-        row |= dict(status="several_faces" if found else "no_face")
+    row |= {"faces_found": len(found), "detect_ms": _ms_since(started)}
+    row["status"] = "ok" if selected else "several_faces" if found else "no_face"
     faces = [_face(detection, landmarks) for detection, (landmarks, _) in zip(selected, aligned, strict=True)]
     return Located(row, faces, [chip for _, chip in aligned])
 

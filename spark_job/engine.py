@@ -7,15 +7,17 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import dlib
 
 from spark_job import detect
 from spark_job.align import Aligner, aligner
 from spark_job.detect import Detector
-from spark_job.embed import Embedder, dlib_embedder
+from spark_job.embed import Embedder, dlib_embedder, onnx_embedder
+from spark_job.mmod import onnx_cnn_detector
 from spark_job.models import model_path
 from spark_job.settings import Settings
+
+CHAIN = ("hog", "cnn")  # of --detector auto
 
 
 class Engine(NamedTuple):
@@ -34,14 +36,34 @@ def model_names(settings: Settings) -> list[str]:
 @functools.lru_cache(maxsize=1)
 def load(settings: Settings) -> Engine:
     """The engine of these settings: the one state of a worker. Raises ModelError."""
+    return _onnx(settings) if settings.engine == "onnx" else _face_recognition(settings)
+
+
+def _onnx(settings: Settings) -> Engine:
+    """dlib's HOG detector and landmarks; its networks in ONNX Runtime, loaded where the settings need them."""
+    detectors: dict[str, Callable[[], Detector]] = {
+        "hog": lambda: detect.hog(dlib.get_frontal_face_detector(), settings.upsample),
+        "cnn": lambda: detect.cnn(onnx_cnn_detector(), settings.upsample),
+    }
+    chosen = CHAIN if settings.detector == "auto" else (settings.detector,)
+    return Engine(
+        detect=detect.chain([detectors[name]() for name in chosen]),
+        align=aligner(dlib.shape_predictor(str(model_path(settings.landmarks)))),
+        embed=onnx_embedder(settings.jitters),
+    )
+
+
+def _face_recognition(settings: Settings) -> Engine:
+    """The library's own objects: the reference."""
     library: Any = face_recognition_api()
     detectors = {
         "hog": detect.hog(library.face_detector, settings.upsample),
-        "cnn": detect.cnn(library.cnn_face_detector, settings.upsample),
+        "cnn": detect.cnn(detect.dlib_cnn(library.cnn_face_detector), settings.upsample),
     }
+    chosen = CHAIN if settings.detector == "auto" else (settings.detector,)
     predictors = {"small": library.pose_predictor_5_point, "large": library.pose_predictor_68_point}
     return Engine(
-        detect=detect.chain([*detectors.values()] if settings.detector == "auto" else [detectors[settings.detector]]),
+        detect=detect.chain([detectors[name] for name in chosen]),
         align=aligner(predictors[settings.landmarks]),
         embed=dlib_embedder(settings.jitters),
     )

@@ -1,7 +1,7 @@
 """Hadoop's file systems from the driver: any URI that Spark reads or writes."""
 
-import os
 import re
+from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -28,7 +28,7 @@ class FileSystem:
         has_scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", uri)
         if has_scheme or not self._conf.get("fs.defaultFS", "file:").startswith("file:"):
             return uri
-        return "file:" + os.path.abspath(uri)
+        return f"file:{Path(uri).absolute()}"
 
     def _path(self, *names: str) -> Any:
         """A Hadoop Path, which reads no percent signs: names stay as they are."""

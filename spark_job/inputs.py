@@ -52,7 +52,10 @@ class Sources:
 
     def holds_photo(self) -> dict[str, Column]:
         """For each input, an aggregate over the listing: whether it holds a photo."""
-        return {text: F.coalesce(F.bool_or(F.col("is_photo") & _lies_in(roots)), F.lit(False)) for text, roots in self.roots.items()}
+        return {
+            text: F.coalesce(F.bool_or(F.col("is_photo") & _lies_in(roots)), F.lit(False))
+            for text, roots in self.roots.items()
+        }
 
 
 def open_inputs(spark: SparkSession, inputs: Sequence[str]) -> Sources:

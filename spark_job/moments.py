@@ -36,8 +36,7 @@ class Moments:
     def of(cls, embeddings: NDArray[np.float32]) -> "Moments":
         """Of float32 (n, 128). Raises ValueError on a value that is not finite or not below 2 in magnitude."""
         partials = (
-            _partial(embeddings[start : start + ROWS_A_PARTIAL])
-            for start in range(0, len(embeddings), ROWS_A_PARTIAL)
+            _partial(embeddings[start : start + ROWS_A_PARTIAL]) for start in range(0, len(embeddings), ROWS_A_PARTIAL)
         )
         return sum(partials, start=cls())
 
@@ -80,8 +79,7 @@ class Moments:
     @classmethod
     def from_bytes(cls, cell: bytes) -> "Moments":
         values = [
-            int.from_bytes(cell[at : at + INT_BYTES], "little", signed=True)
-            for at in range(0, len(cell), INT_BYTES)
+            int.from_bytes(cell[at : at + INT_BYTES], "little", signed=True) for at in range(0, len(cell), INT_BYTES)
         ]
         return cls(values[0], tuple(values[1 : 1 + DIMENSIONS]), tuple(values[1 + DIMENSIONS :]))
 

@@ -104,9 +104,7 @@ def check_group_by(spark: SparkSession, group_by: str) -> None:
     try:
         spark.range(1).select(F.lit("").alias("path")).select(group_of(group_by)).collect()
     except (Py4JJavaError, PySparkException) as error:
-        raise SettingsError(
-            f"--group-by {group_by!r} is not a regular expression of Java's: {reason(error)}"
-        ) from None
+        raise SettingsError(f"--group-by {group_by!r} is not a regular expression of Java's: {reason(error)}") from None
 
 
 def _sources_of(wanted: DataFrame) -> list[str] | None:

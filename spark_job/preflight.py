@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 from spark_job.engine import load
 from spark_job.errors import FacemeanError, PreflightError
@@ -76,7 +77,7 @@ def _models() -> str:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo") as file:
+        with Path("/proc/cpuinfo").open() as file:
             flags = set(next((line for line in file if line.startswith("flags")), "").split())
     except FileNotFoundError:
         return platform.processor() or platform.machine()
@@ -94,7 +95,7 @@ def _memory() -> str:
 def _executors(settings: Settings) -> str:
     """One task: that Spark starts, and that a worker there can load the models."""
 
-    def task(_: Iterator[int]) -> Iterator[str]:
+    def task(_: Iterable[int]) -> Iterator[str]:
         load(settings)
         yield f"{platform.node()}, Python {platform.python_version()}, dlib {version('dlib-bin')}"
 

@@ -103,4 +103,4 @@ def read_properties(path: Path) -> dict[str, str]:
     """The properties of a Spark properties file: name, blanks, value; # begins a comment line."""
     lines = (line.strip() for line in path.read_text().splitlines())
     pairs = (line.split(None, 1) for line in lines if line and not line.startswith("#"))
-    return {name: value for name, value in pairs}
+    return dict(pairs)

@@ -53,8 +53,7 @@ class Settings:
         choices=("auto", "hog", "cnn"),
     )
     upsample: int = _option(
-        "how often the image is doubled before detection: 1 finds faces half as large "
-        "at four times the cost",
+        "how often the image is doubled before detection: 1 finds faces half as large at four times the cost",
         default=0,
         choices=(0, 1, 2),
     )
@@ -63,14 +62,12 @@ class Settings:
         default="largest",
         choices=("largest", "first", "all", "only"),
     )
-    landmarks: str = _option(
-        "5 or 68 points to align a face by", default="small", choices=("small", "large")
-    )
+    landmarks: str = _option("5 or 68 points to align a face by", default="small", choices=("small", "large"))
     jitters: int = _option("average over N distorted copies of each face", default=1, metavar="N")
     engine: str = _option(
-        "face_recognition is the library as it is, the reference; onnx runs dlib's networks, "
-        "with their own weights, in ONNX Runtime",
-        default="face_recognition",
+        "onnx runs dlib's networks, with their own weights, in ONNX Runtime; "
+        "face_recognition is the library as it is, the reference",
+        default="onnx",
         choices=("onnx", "face_recognition"),
     )
     group_by: str = _option(
@@ -84,18 +81,10 @@ class Settings:
         default=None,
         metavar="ALGORITHM:HEX",
     )
-    max_failed: float = _option(
-        "the share of failed photos above which the run exits 3", default=0.1, metavar="RATIO"
-    )
-    max_pixels: int = _option(
-        "a photo of more pixels is too_large", default=100_000_000, metavar="N", parse=quantity
-    )
-    max_bytes: int = _option(
-        "a photo of more bytes is too_large", default=64 * 2**20, metavar="N", parse=quantity
-    )
-    photo_timeout: float = _option(
-        "seconds after which one photo is timed_out", default=60.0, metavar="S"
-    )
+    max_failed: float = _option("the share of failed photos above which the run exits 3", default=0.1, metavar="RATIO")
+    max_pixels: int = _option("a photo of more pixels is too_large", default=100_000_000, metavar="N", parse=quantity)
+    max_bytes: int = _option("a photo of more bytes is too_large", default=64 * 2**20, metavar="N", parse=quantity)
+    photo_timeout: float = _option("seconds after which one photo is timed_out", default=60.0, metavar="S")
     master: str | None = _option("Spark's master URL", default=None, metavar="URL")
     conf: tuple[str, ...] = _option("a Spark property", default=(), metavar="K=V")
 
@@ -108,9 +97,7 @@ class Settings:
             choices = option.metadata.get("choices")
             value = getattr(self, option.name)
             if choices and value not in choices:
-                raise SettingsError(
-                    f"{flag(option)} {value!r} is not one of {', '.join(map(str, choices))}"
-                )
+                raise SettingsError(f"{flag(option)} {value!r} is not one of {', '.join(map(str, choices))}")
         if self.jitters < 1:
             raise SettingsError(f"--jitters {self.jitters} is less than 1")
         if not 0 <= self.max_failed <= 1:
@@ -133,9 +120,7 @@ class Settings:
         try:
             groups = re.compile(self.group_by).groups
         except re.error as error:
-            raise SettingsError(
-                f"--group-by {self.group_by!r} is not a regular expression: {error}"
-            ) from None
+            raise SettingsError(f"--group-by {self.group_by!r} is not a regular expression: {error}") from None
         if groups != 1:
             raise SettingsError(
                 f"--group-by {self.group_by!r} has {groups} groups: it needs exactly one (...), "
@@ -148,14 +133,10 @@ class Settings:
         lengths = {"md5": 32, "sha256": 64}
         algorithm, _, digest = self.checksum.partition(":")
         if lengths.get(algorithm) != len(digest) or not re.fullmatch("[0-9a-fA-F]+", digest):
-            raise SettingsError(
-                f"--checksum {self.checksum!r} is neither md5: and 32 nor sha256: and 64 hex digits"
-            )
+            raise SettingsError(f"--checksum {self.checksum!r} is neither md5: and 32 nor sha256: and 64 hex digits")
         urls = [text for text in self.inputs if is_url(text)]
         if len(urls) != 1:
-            raise SettingsError(
-                f"--checksum is for one http(s) input, and {len(urls)} of the inputs are such"
-            )
+            raise SettingsError(f"--checksum is for one http(s) input, and {len(urls)} of the inputs are such")
 
     def identity(self) -> dict[str, Any]:
         """The choices that change a row's faces or its status."""

@@ -8,7 +8,6 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from spark_job.errors import OutputError, SettingsError
 from spark_job.hadoop import FileSystem, reason
@@ -44,11 +43,10 @@ class PhotosTable:
 
     def rows(self) -> DataFrame:
         """The rows made with these settings. A photo may have more than one, by an attempt that died late."""
-        schema = StructType.fromDDL(SCHEMA)
         if not self._folder.exists():
-            return self._spark.createDataFrame([], schema)
+            return self._spark.createDataFrame([], SCHEMA)
         # Spark skips names that begin with _, and so what attempts under way have not committed.
-        rows = self._spark.read.schema(schema).parquet(self._folder.uri)
+        rows = self._spark.read.schema(SCHEMA).parquet(self._folder.uri)
         return rows.where(F.col("settings_id") == self._settings_id)
 
     def append(self, rows: DataFrame) -> None:

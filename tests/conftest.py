@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
 
@@ -19,7 +21,7 @@ FAST = {"detector": "hog", "max_failed": 1.0}
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def spark(_cache: None) -> Iterator[SparkSession]:
     """One session for all tests, with several Python workers."""
     session = spark_session(Settings(inputs=("none",), output="none", master="local[2,4]", conf=("spark.ui.port=0",)))
     yield session
@@ -48,6 +50,26 @@ def face_photos(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             if name in ("obama", "biden"):
                 small.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(person / f"_{name}_mirrored.PNG")
     return folder
+
+
+@pytest.fixture(scope="session")
+def faces(sample: Path) -> list[NDArray[np.uint8]]:
+    """Real photos of faces, as small as tests want them: uint8 (rows, columns, 3) RGB."""
+    photos = []
+    for path in sorted(sample.glob("*.jpg")):
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+        image.thumbnail((640, 640))
+        photos.append(np.array(image))
+    return photos
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Models made by this run, and not those of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACEMEAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

@@ -93,7 +93,9 @@ def test_a_photo_in_overlapping_inputs_is_listed_once(session, tmp_path):
 
 
 def test_a_parquet_table_is_read_by_its_content_column(session, tmp_path):
-    table = session.createDataFrame([("x/1", bytearray(b"abc")), ("x/2", bytearray(b"de"))], "path string, content binary")
+    table = session.createDataFrame(
+        [("x/1", bytearray(b"abc")), ("x/2", bytearray(b"de"))], "path string, content binary"
+    )
     table.write.parquet(str(tmp_path / "t"))
     found, _ = listed(session, tmp_path / "t")
     assert found == {"x/1": 3, "x/2": 2}
@@ -102,7 +104,7 @@ def test_a_parquet_table_is_read_by_its_content_column(session, tmp_path):
 def test_a_parquet_table_without_paths_names_its_rows(session, tmp_path):
     table = session.createDataFrame([(bytearray(b"abc"),), (bytearray(b"abc"),)], "content binary").coalesce(1)
     table.write.parquet(str(tmp_path / "t"))
-    found, listing = listed(session, tmp_path / "t")
+    found, _listing = listed(session, tmp_path / "t")
     assert len(found) == 2
     assert all(re.fullmatch(rf"file:{tmp_path}/t/part-[^/]*\.parquet#[01]", path) for path in found)
 
@@ -113,7 +115,7 @@ def test_only_the_wanted_photos_are_read(session, tmp_path):
     shutil.make_archive(str(tmp_path / "all"), "zip", tmp_path)
     sources = open_inputs(session, [str(tmp_path)])
     listing = list_photos(sources)
-    wanted = listing.photos.where("path rlike \"b'.jpg$\"")
+    wanted = listing.photos.where('path rlike "b\'.jpg$"')
     rows = contents(sources, wanted, is_all=False, max_bytes=100)
     assert {row.path: bytes(row.content) for row in rows.collect()} == {
         f"file:{tmp_path}/b'.jpg": b"b'.jpg",
@@ -124,7 +126,9 @@ def test_only_the_wanted_photos_are_read(session, tmp_path):
     assert everything.columns == [*KEY, "content"]
 
 
-@pytest.mark.parametrize("name", ["missing", "missing*.jpg", "notes.txt", "empty", "archive.zip", "t.parquet", "broken.tgz"])
+@pytest.mark.parametrize(
+    "name", ["missing", "missing*.jpg", "notes.txt", "empty", "archive.zip", "t.parquet", "broken.tgz"]
+)
 def test_an_input_without_a_photo_is_named(session, tmp_path, name):
     put(tmp_path / "photo.jpg")
     put(tmp_path / "notes.txt")

@@ -71,7 +71,11 @@ def test_mean_std_and_standard_error_are_numpys():
 
 
 def test_std_keeps_its_digits_where_the_values_hardly_differ():
-    batch = np.float32(1.5) + np.arange(8, dtype=np.float32)[:, None] * np.float32(2**-22) + np.zeros((8, DIMENSIONS), np.float32)
+    batch = (
+        np.float32(1.5)
+        + np.arange(8, dtype=np.float32)[:, None] * np.float32(2**-22)
+        + np.zeros((8, DIMENSIONS), np.float32)
+    )
     np.testing.assert_allclose(Moments.of(batch).std(), batch.astype(np.float64).std(axis=0), rtol=1e-12)
 
 

@@ -101,7 +101,12 @@ def test_mean_has_the_same_bits_from_a_folder_an_archive_a_table_and_all_at_once
         }.items()
     }
     assert len({result.mean_sha256 for result in results.values()}) == 1
-    assert {name: result.count for name, result in results.items()} == {"folder": 6, "archive": 6, "table": 6, "all": 18}
+    assert {name: result.count for name, result in results.items()} == {
+        "folder": 6,
+        "archive": 6,
+        "table": 6,
+        "all": 18,
+    }
 
 
 def test_every_photo_of_the_sample_has_a_status_and_the_run_goes_on(spark, settings, sample):
@@ -144,7 +149,7 @@ def test_no_face_at_all_is_an_error_and_writes_no_mean(spark, settings, sample):
 
 def test_a_photo_without_a_row_fails_the_run(spark):
     rows = spark.createDataFrame([("a", "ok"), ("b", None)], "path string, status string")
-    with pytest.raises(InvariantError, match="1 of 2 .*'b'"):
+    with pytest.raises(InvariantError, match=r"1 of 2 .*'b'"):
         tally(rows, 2)
     with pytest.raises(InvariantError, match="3 photos were listed and 1 have a row"):
         tally(rows.where("path = 'a'"), 3)
