@@ -42,13 +42,17 @@ class Console:
             for count, what in (
                 (listing.listed - missing, "done by earlier runs"),
                 (listing.listed_twice, "listed twice and counted once"),
-                (listing.skipped, f"other files skipped ({', '.join(listing.skipped_examples)}, ...)"),
+                (listing.skipped, f"other files skipped ({_some(listing.skipped_examples, listing.skipped)})"),
             )
             if count
         ]
         self.say(f"photos   {listing.listed:,} found" + "".join(f"; {text}" for text in also))
-        self.say(f"work     {missing:,} to encode in {task_count(missing, cores):,} tasks on {cores} cores")
-        choices = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.identity().items())
+        tasks = task_count(missing, cores) if missing else 0
+        self.say(f"work     {missing:,} to encode, tasks: {tasks:,}, cores: {cores}")
+        named = ((name.replace("_", " "), value) for name, value in settings.identity().items())
+        choices = ", ".join(
+            f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in named
+        )
         self.say(f"settings {settings_id}: {choices}")
         self.say(f"watch    {context.uiWebUrl or 'the Spark UI is off'}")
 
@@ -96,6 +100,10 @@ class Console:
         self._out.print(_table(result))
         for line in _lines(result):
             self._out.print(Text(line))
+
+
+def _some(examples: list[str], count: int) -> str:
+    return ", ".join(examples) + (f" and {count - len(examples):,} more" if count > len(examples) else "")
 
 
 def printable(text: str) -> str:

@@ -19,7 +19,7 @@ from spark_job.settings import Settings, is_url
 
 ATTEMPTS = 5
 TIMEOUT_S = 30
-CHUNK_BYTES = 2**20
+CHUNK_BYTES = 2**16
 
 
 def fetch(settings: Settings, console: Console) -> tuple[str, ...]:

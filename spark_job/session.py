@@ -45,6 +45,8 @@ def spark_session(settings: Settings) -> SparkSession:
         # Workers are this machine's: they run this interpreter and find this package.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         conf.setIfMissing("spark.executorEnv.PYTHONPATH", str(PACKAGE.parent))
+        # The UI shows names of photos: it listens for this machine only.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         conf.setIfMissing("spark.driver.host", "localhost")
         conf.setIfMissing("spark.driver.bindAddress", "127.0.0.1")
     logging = f"-Dlog4j2.configurationFile={conf_file('log4j2.properties').as_uri()}"
