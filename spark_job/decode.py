@@ -1,13 +1,16 @@
 """Decode: the bytes of a photo -> upright RGB pixels, or the reason why not."""
 
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import ImageFile, ImageOps
 
 from spark_job.errors import PhotoError
 
@@ -16,33 +19,59 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"
 WHITE = (255, 255, 255, 255)
 
 
-def decode(content: bytes, max_pixels: int) -> NDArray[np.uint8]:
+class Image(NamedTuple):
+    """A decoded photo: uint8 pixels (rows, columns, 3), RGB, upright, and the photo's own size, px.
+
+    The pixels may be fewer than the photo's: scale is how many of its px one of them stands for.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+    @property
+    def scale(self) -> float:
+        return self.width / len(self.pixels[0])
+
+
+def decode(content: bytes, max_pixels: int, enough_px: int | None = None) -> Image:
     """Upright RGB pixels of a photo.
 
-    content: the file's bytes. Returns uint8 (height, width, 3), C-contiguous, turned by EXIF orientation,
-    transparency over white, the first frame of several, 16 bits scaled to 8.
+    content: the file's bytes. enough_px: a JPEG of which the longer side is a multiple (2, 4, 8) of this or more is
+    decoded at that part of its size, which libjpeg does in that part of the time. The pixels are C-contiguous, turned
+    by EXIF orientation, transparency over white, the first frame of several, 16 bits scaled to 8.
     Raises PhotoError (empty, too_large, truncated, unsupported, unreadable) and nothing else.
     """
     if not content:
         raise PhotoError("empty", "the file has no bytes")
     try:
-        with _strict_pillow(), Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            width, height = image.size
+        with _strict_pillow(), PIL.Image.open(io.BytesIO(content), formats=FORMATS) as file:
+            width, height = file.size
             if width * height > max_pixels:
                 raise PhotoError(
                     "too_large",
                     f"{width}x{height} pixels are more than the {max_pixels:,} that --max-pixels allows",
                 )
-            image.load()
-            return np.array(_rgb(_upright(image)), dtype=np.uint8, order="C")
+            if enough_px and file.format == "JPEG":
+                file.draft(None, _at_least(enough_px, width, height))
+            file.load()
+            pixels = np.array(_rgb(_upright(file)), dtype=np.uint8, order="C")
     except PhotoError:
         raise
-    except UnidentifiedImageError:
+    except PIL.UnidentifiedImageError:
         raise _unidentified(content) from None
     except MemoryError:
         raise PhotoError("too_large", "not enough memory to decode it") from None
     except Exception as error:  # Pillow's plugins raise any type on hostile bytes; all mean the same here
         raise _damaged(content, error) from None
+    is_turned = (height > width) != (pixels.shape[0] > pixels.shape[1]) and height != width
+    return Image(pixels, *((height, width) if is_turned else (width, height)))
+
+
+def _at_least(enough_px: int, width: int, height: int) -> tuple[int, int]:
+    """The size that a photo has where its longer side is enough_px; its own, if that is less."""
+    part = min(1.0, enough_px / max(width, height))
+    return math.ceil(width * part), math.ceil(height * part)
 
 
 @contextmanager
@@ -53,16 +82,16 @@ def _strict_pillow() -> Iterator[None]:
     The check of size is ours, and the warnings of damaged metadata are of no use in a worker's log.
     """
     truncated, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
-    max_pixels, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    max_pixels, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = truncated, max_pixels
+        ImageFile.LOAD_TRUNCATED_IMAGES, PIL.Image.MAX_IMAGE_PIXELS = truncated, max_pixels
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
     """The image turned by its EXIF orientation; as it is where the EXIF block is damaged."""
     try:
         return ImageOps.exif_transpose(image)
@@ -70,15 +99,15 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     if image.mode.startswith("I"):  # 16 bits, held in 16 or 32
         wide = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
-        image = Image.fromarray((wide >> 8).astype(np.uint8))
+        image = PIL.Image.fromarray((wide >> 8).astype(np.uint8))
     if image.mode == "F":
         raise PhotoError("unsupported", "floating-point pixels have no agreed brightness")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
+        image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", image.size, WHITE), image)
     return image.convert("RGB")
 
 

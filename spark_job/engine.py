@@ -17,8 +17,6 @@ from spark_job.mmod import onnx_cnn_detector
 from spark_job.models import model_path
 from spark_job.settings import Settings
 
-CHAIN = ("hog", "cnn")  # of --detector auto
-
 
 class Engine(NamedTuple):
     """detect: image -> detections; align: image, box -> landmarks, chip; embed: chips -> embeddings."""
@@ -45,9 +43,8 @@ def _onnx(settings: Settings) -> Engine:
         "hog": lambda: detect.hog(dlib.get_frontal_face_detector(), settings.upsample),
         "cnn": lambda: detect.cnn(onnx_cnn_detector(), settings.upsample),
     }
-    chosen = CHAIN if settings.detector == "auto" else (settings.detector,)
     return Engine(
-        detect=detect.chain([detectors[name]() for name in chosen]),
+        detect=_chain(settings, [detectors[name]() for name in _detectors(settings)]),
         align=aligner(dlib.shape_predictor(str(model_path(settings.landmarks)))),
         embed=onnx_embedder(settings.jitters),
     )
@@ -60,13 +57,21 @@ def _face_recognition(settings: Settings) -> Engine:
         "hog": detect.hog(library.face_detector, settings.upsample),
         "cnn": detect.cnn(detect.dlib_cnn(library.cnn_face_detector), settings.upsample),
     }
-    chosen = CHAIN if settings.detector == "auto" else (settings.detector,)
     predictors = {"small": library.pose_predictor_5_point, "large": library.pose_predictor_68_point}
     return Engine(
-        detect=detect.chain([detectors[name] for name in chosen]),
+        detect=_chain(settings, [detectors[name] for name in _detectors(settings)]),
         align=aligner(predictors[settings.landmarks]),
         embed=dlib_embedder(settings.jitters),
     )
+
+
+def _detectors(settings: Settings) -> tuple[str, ...]:
+    return ("hog", "cnn") if settings.detector == "auto" else (settings.detector,)
+
+
+def _chain(settings: Settings, detectors: list[Detector]) -> Detector:
+    whole = detect.chain(detectors)
+    return detect.bounded(whole, settings.bounded_px) if settings.bounded_px else whole
 
 
 def face_recognition_api() -> ModuleType:

@@ -20,9 +20,11 @@ IDENTITY = (
     "landmarks",
     "jitters",
     "engine",
+    "detect_size",
     "max_pixels",
     "max_bytes",
 )
+MIN_DETECT_SIZE = 80  # px: the smallest face that dlib's detectors find
 MAX_CONTENT_BYTES = 2**31 - 1 - 16  # a Spark binary value is a Java array
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
@@ -63,6 +65,13 @@ class Settings:
         choices=("largest", "first", "all", "only"),
     )
     landmarks: str = _option("5 or 68 points to align a face by", default="small", choices=("small", "large"))
+    detect_size: int = _option(
+        "the longer side, px, of the image that the auto detectors look at first; a photo in which they find nothing "
+        "is looked at larger; 0 for photos as they are, as hog and cnn always do",
+        default=1024,
+        metavar="PX",
+        parse=quantity,
+    )
     jitters: int = _option("average over N distorted copies of each face", default=1, metavar="N")
     engine: str = _option(
         "onnx runs dlib's networks, with their own weights, in ONNX Runtime; "
@@ -100,6 +109,8 @@ class Settings:
                 raise SettingsError(f"{flag(option)} {value!r} is not one of {', '.join(map(str, choices))}")
         if self.jitters < 1:
             raise SettingsError(f"--jitters {self.jitters} is less than 1")
+        if self.detect_size and self.detect_size < MIN_DETECT_SIZE:
+            raise SettingsError(f"--detect-size {self.detect_size} is neither 0 nor {MIN_DETECT_SIZE} px or more")
         if not 0 <= self.max_failed <= 1:
             raise SettingsError(f"--max-failed {self.max_failed} is not a ratio from 0 to 1")
         if self.max_pixels < 1:
@@ -138,9 +149,14 @@ class Settings:
         if len(urls) != 1:
             raise SettingsError(f"--checksum is for one http(s) input, and {len(urls)} of the inputs are such")
 
+    @property
+    def bounded_px(self) -> int | None:
+        """The longer side, px, of the image that is looked at first; None for photos as they are."""
+        return self.detect_size or None if self.detector == "auto" else None
+
     def identity(self) -> dict[str, Any]:
         """The choices that change a row's faces or its status."""
-        return {name: getattr(self, name) for name in IDENTITY}
+        return {name: getattr(self, name) for name in IDENTITY} | {"detect_size": self.bounded_px or 0}
 
 
 def settings_id(settings: Settings, models: Mapping[str, str]) -> str:

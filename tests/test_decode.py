@@ -27,6 +27,10 @@ def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def pixels_of(content: bytes) -> np.ndarray:
+    return decode(content, MAX_PIXELS).pixels
+
+
 def status_of(content: bytes, max_pixels: int = MAX_PIXELS) -> str:
     with pytest.raises(PhotoError) as caught:
         decode(content, max_pixels)
@@ -36,7 +40,7 @@ def status_of(content: bytes, max_pixels: int = MAX_PIXELS) -> str:
 
 @pytest.mark.parametrize("format_", FORMATS)
 def test_every_format_gives_contiguous_rgb(format_):
-    pixels = decode(encoded(smooth(), format_), MAX_PIXELS)
+    pixels = pixels_of(encoded(smooth(), format_))
     assert pixels.dtype == np.uint8
     assert pixels.shape == (64, 96, 3)
     assert pixels.flags.c_contiguous
@@ -54,7 +58,7 @@ def test_exif_orientation_is_undone(orientation):
     for turn in stored_as[orientation]:
         stored = stored.transpose(turn)
     exif[0x0112] = orientation
-    assert (decode(encoded(stored, "PNG", exif=exif), MAX_PIXELS) == np.asarray(smooth())).all()
+    assert (pixels_of(encoded(stored, "PNG", exif=exif)) == np.asarray(smooth())).all()
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
@@ -62,33 +66,33 @@ def test_every_colour_mode_gives_its_colours(mode):
     image = smooth().convert(mode)
     format_ = "TIFF" if mode == "CMYK" else "PNG"
     expected = np.asarray(image.convert("RGB")).astype(int)
-    assert np.abs(decode(encoded(image, format_), MAX_PIXELS).astype(int) - expected).max() <= 2
+    assert np.abs(pixels_of(encoded(image, format_)).astype(int) - expected).max() <= 2
 
 
 def test_transparency_is_over_white():
     clear = smooth().convert("RGBA")
     clear.putalpha(0)
-    assert (decode(encoded(clear, "PNG"), MAX_PIXELS) == 255).all()
+    assert (pixels_of(encoded(clear, "PNG")) == 255).all()
     palette = smooth().convert("P")
     corner = palette.getpixel((0, 0))
-    pixels = decode(encoded(palette, "PNG", transparency=corner), MAX_PIXELS)
+    pixels = pixels_of(encoded(palette, "PNG", transparency=corner))
     assert (pixels[0, 0] == 255).all()
     gray = Image.new("LA", (9, 9), (40, 0))
-    assert (decode(encoded(gray, "PNG"), MAX_PIXELS) == 255).all()
+    assert (pixels_of(encoded(gray, "PNG")) == 255).all()
 
 
 def test_sixteen_bits_are_scaled_and_not_clipped():
     ramp = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
     for format_ in ("PNG", "TIFF"):
-        pixels = decode(encoded(Image.fromarray(ramp), format_), MAX_PIXELS)
+        pixels = pixels_of(encoded(Image.fromarray(ramp), format_))
         assert (pixels[..., 0] == ramp >> 8).all()
 
 
 def test_progressive_icc_and_animated_files_are_photos():
-    assert decode(encoded(smooth(), "JPEG", progressive=True), MAX_PIXELS).shape == (64, 96, 3)
-    assert decode(encoded(smooth(), "JPEG", icc_profile=b"not a profile"), MAX_PIXELS).shape == (64, 96, 3)
+    assert pixels_of(encoded(smooth(), "JPEG", progressive=True)).shape == (64, 96, 3)
+    assert pixels_of(encoded(smooth(), "JPEG", icc_profile=b"not a profile")).shape == (64, 96, 3)
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    pixels = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), MAX_PIXELS)
+    pixels = pixels_of(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert (pixels[0, 0] == (255, 0, 0)).all()
 
 
@@ -124,7 +128,7 @@ def test_a_bomb_is_refused_by_its_header():
 
 def test_a_photo_beyond_pillows_own_limit_is_the_operators_choice(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    assert decode(encoded(smooth(), "PNG"), MAX_PIXELS).shape == (64, 96, 3)
+    assert pixels_of(encoded(smooth(), "PNG")).shape == (64, 96, 3)
 
 
 @given(st.sampled_from(FORMATS), st.data())
@@ -134,7 +138,25 @@ def test_decode_raises_nothing_but_its_own_errors(format_, data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(0, len(content)))]
     try:
-        outcome: object = decode(bytes(content), MAX_PIXELS).shape[2]
+        outcome: object = pixels_of(bytes(content)).shape[2]
     except PhotoError as error:
         outcome = error.status
     assert outcome in (3, "empty", "truncated", "unreadable", "unsupported", "too_large")
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size_and_keeps_its_own(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(smooth(960, 640), "JPEG", quality=95, exif=exif)
+    sizes = {enough: decode(content, MAX_PIXELS, enough).pixels.shape[:2] for enough in (None, 961, 481, 480, 200, 1)}
+    stored = {None: (640, 960), 961: (640, 960), 481: (640, 960), 480: (320, 480), 200: (160, 240), 1: (80, 120)}
+    assert sizes == {k: size if orientation == 1 else size[::-1] for k, size in stored.items()}
+    image = decode(content, MAX_PIXELS, 200)
+    assert (image.width, image.height) == ((960, 640) if orientation == 1 else (640, 960))
+    assert image.scale == 4
+
+
+def test_only_jpegs_are_decoded_at_a_part_of_their_size():
+    image = decode(encoded(smooth(960, 640), "PNG"), MAX_PIXELS, 100)
+    assert image.scale == 1

@@ -41,7 +41,7 @@ def test_settings_id_changes_with_every_choice_that_changes_a_row():
     another_engine = "onnx" if BASE.engine == "face_recognition" else "face_recognition"
     other = {
         "detector": "hog", "upsample": 1, "face": "all", "landmarks": "large", "jitters": 2,
-        "engine": another_engine, "max_pixels": 5, "max_bytes": 5,
+        "detect_size": 0, "engine": another_engine, "max_pixels": 5, "max_bytes": 5,
     }  # fmt: skip
     assert set(other) == set(IDENTITY)
     changed = [dataclasses.replace(BASE, **{name: value}) for name, value in other.items()]
@@ -57,8 +57,8 @@ def test_settings_id_stays_where_a_choice_changes_no_row():
 
 def test_every_option_of_the_contract_is_there():
     assert {option.name for option in options()} == {
-        "detector", "upsample", "face", "landmarks", "jitters", "engine", "group_by", "checksum", "max_failed",
-        "max_pixels", "max_bytes", "photo_timeout", "master", "conf",
+        "detector", "upsample", "face", "landmarks", "detect_size", "jitters", "engine", "group_by", "checksum",
+        "max_failed", "max_pixels", "max_bytes", "photo_timeout", "master", "conf",
     }  # fmt: skip
 
 
