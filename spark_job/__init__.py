@@ -1,8 +1,25 @@
 """The mean face embedding of any collection of photos, exact and checkable: from spark_job import Settings, run."""
 
+from typing import TYPE_CHECKING, Any
+
 from spark_job.errors import FacemeanError
-from spark_job.pipeline import run
-from spark_job.results import Result
 from spark_job.settings import Settings
 
+if TYPE_CHECKING:
+    from spark_job.pipeline import run
+    from spark_job.results import Result
+
 __all__ = ["FacemeanError", "Result", "Settings", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """run and Result, when asked for: a worker imports this package too, and needs nothing that they import."""
+    if name == "run":
+        from spark_job.pipeline import run
+
+        return run
+    if name == "Result":
+        from spark_job.results import Result
+
+        return Result
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

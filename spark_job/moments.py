@@ -108,15 +108,14 @@ def _ratio(numerator: int, denominator: int, fraction_bits: int) -> float:
 
 # ---- on Spark: rows of the photos table in, moments out ----
 
-PARTIAL = "`group` string, moments binary"
 GROUPS = "`group` string, count long, mean array<double>, std array<double>, standard_error array<double>"
-GROUPS_HELD = 4096  # in a worker, at some 10 KB each, before they are passed on
 ROWS_A_BATCH = 256
 
 
 def total(rows: DataFrame) -> Moments:
     """The moments of every embedding in rows of the photos table, by a tree over the partitions' partial sums."""
-    partials = _faces(rows, by_group=False).mapInArrow(_partials, PARTIAL).select("moments").rdd
+    embeddings = rows.select(F.explode("faces.embedding").alias("embedding"))
+    partials = embeddings.mapInArrow(_partition_moments, "moments binary").rdd
     return partials.map(lambda row: Moments.from_bytes(row.moments)).treeAggregate(
         Moments(), operator.add, operator.add
     )
@@ -124,45 +123,41 @@ def total(rows: DataFrame) -> Moments:
 
 def by_group(rows: DataFrame) -> DataFrame:
     """group, count, mean, std and standard_error of each group: any number of them, none on the driver."""
-    partials = _faces(rows.where(F.col("group").isNotNull()), by_group=True).mapInArrow(_partials, PARTIAL)
-    return partials.repartition("group").sortWithinPartitions("group").mapInArrow(_merge_sorted, GROUPS)
+    faces = rows.where("group IS NOT NULL").select("group", F.explode("faces.embedding").alias("embedding"))
+    return faces.repartition("group").sortWithinPartitions("group").mapInArrow(_group_rows, GROUPS)
 
 
-def _faces(rows: DataFrame, by_group: bool) -> DataFrame:
-    group = F.col("group") if by_group else F.lit("")
-    return rows.select(group.alias("group"), F.explode("faces.embedding").alias("embedding"))
+def _partition_moments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    moments = sum((Moments.of(_embeddings(batch)) for batch in batches), start=Moments())
+    yield pa.RecordBatch.from_pylist([{"moments": moments.to_bytes()}])
 
 
-def _partials(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The moments of each group in a partition; where the groups are many, in several parts."""
-    held: dict[str, Moments] = {}
-    for batch in batches:
-        embeddings = batch.column("embedding").flatten().to_numpy().reshape(-1, DIMENSIONS)
-        groups = np.array(batch.column("group").to_pylist(), dtype=object)
-        for group in dict.fromkeys(groups):
-            held[group] = held.get(group, Moments()) + Moments.of(embeddings[groups == group])
-        if len(held) >= GROUPS_HELD:
-            yield _partial_batch(held)
-            held = {}
-    if held:
-        yield _partial_batch(held)
-
-
-def _partial_batch(held: dict[str, Moments]) -> pa.RecordBatch:
-    cells = [moments.to_bytes() for moments in held.values()]
-    return pa.RecordBatch.from_arrays([pa.array(held, pa.string()), pa.array(cells, pa.binary())], ["group", "moments"])
-
-
-def _merge_sorted(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """One row for each group, from parts that are sorted by group: one group in memory at a time."""
-    parts = (part for batch in batches for part in batch.to_pylist())
-    rows = (_group_row(group, same) for group, same in itertools.groupby(parts, operator.itemgetter("group")))
+def _group_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """A row for each group of a partition that is sorted by group: one group's moments in memory at a time."""
+    runs = (run for batch in batches for run in _runs(batch))
+    rows = (
+        _group_row(group, sum((Moments.of(embeddings) for _, embeddings in same), start=Moments()))
+        for group, same in itertools.groupby(runs, operator.itemgetter(0))
+    )
     while some := list(itertools.islice(rows, ROWS_A_BATCH)):
         yield pa.RecordBatch.from_pylist(some, schema=_GROUP_ARROW)
 
 
-def _group_row(group: str, parts: Iterable[dict[str, bytes]]) -> dict[str, object]:
-    moments = sum((Moments.from_bytes(part["moments"]) for part in parts), start=Moments())
+def _runs(batch: pa.RecordBatch) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Each group of a sorted batch, with its embeddings (n, 128)."""
+    embeddings, start = _embeddings(batch), 0
+    for group, same in itertools.groupby(batch.column("group").to_pylist()):
+        stop = start + sum(1 for _ in same)
+        yield group, embeddings[start:stop]
+        start = stop
+
+
+def _embeddings(batch: pa.RecordBatch) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = batch.column("embedding").flatten().to_numpy()
+    return values.reshape(-1, DIMENSIONS)
+
+
+def _group_row(group: str, moments: Moments) -> dict[str, object]:
     error = moments.standard_error()
     return {
         "group": group,
