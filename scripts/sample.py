@@ -18,14 +18,14 @@ EXIF_ORIENTATION = 0x0112
 
 
 def main(folder: Path) -> None:
-    if (folder / "COMPLETE").exists():
+    if (folder / ".complete").exists():
         return
     print(f"sample: fetching the photos of {DISTRIBUTION} into {folder}", file=sys.stderr)
     (folder / "variants").mkdir(parents=True, exist_ok=True)
     for name, content in _photos():
         (folder / name).write_bytes(content)
     _variants(folder)
-    (folder / "COMPLETE").touch()
+    (folder / ".complete").touch()
 
 
 def _photos() -> list[tuple[str, bytes]]:
