@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spark_job import reference
-from spark_job.models import model_path, session
+from spark_job.models import model_path
+from spark_job.runtimes import BATCH, RUNTIMES
 
 CHIP_PX = 150
-BATCH = 16  # faces in one call, for some 25 MB; more gain nothing
 DLIB_SEED = 5489  # of the Mersenne twister, where none is given
 
 Embedder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -39,26 +39,27 @@ def dlib_embedder(jitters: int = 1) -> Embedder:
     return embed
 
 
-def onnx_embedder(jitters: int = 1) -> Embedder:
-    """The same network in ONNX Runtime: chips uint8 (n, 150, 150, 3) RGB -> float32 (n, 128).
+def network_embedder(engine: str = "onnx", jitters: int = 1) -> Embedder:
+    """The same network in another runtime: chips uint8 (n, 150, 150, 3) RGB -> float32 (n, 128).
 
-    An embedding has the same bits whatever other chips are given with it. Raises ModelError where
-    it does not give dlib's values.
+    engine: a key of RUNTIMES. An embedding has the same bits whatever other chips are given with it. Raises ModelError
+    where the runtime does not give dlib's values.
     """
-    network = session("resnet")
+    runtime = RUNTIMES[engine]
+    network = runtime.make()
 
     def run(chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         vectors = np.empty((len(chips), 128), dtype=np.float32)
         for start in range(0, len(chips), BATCH):
             part = slice(start, start + BATCH)
-            vectors[part] = network.run(None, {"chips": chips[part]})[0]
+            vectors[part] = network(chips[part])
         return vectors
 
     def average(chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         means = [run(jittered(chip, jitters)).mean(axis=0, dtype=np.float64) for chip in chips]
         return np.array(means, dtype=np.float32).reshape(len(chips), 128)
 
-    reference.check(run(reference.reference_chips()), "ONNX Runtime")
+    reference.check(run(reference.reference_chips()), engine, runtime.tolerance)
     return run if jitters == 1 else average
 
 

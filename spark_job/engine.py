@@ -12,7 +12,7 @@ import dlib
 from spark_job import detect
 from spark_job.align import Aligner, aligner
 from spark_job.detect import Detector
-from spark_job.embed import Embedder, dlib_embedder, onnx_embedder
+from spark_job.embed import Embedder, dlib_embedder, network_embedder
 from spark_job.mmod import onnx_cnn_detector
 from spark_job.models import model_path
 from spark_job.settings import Settings
@@ -34,11 +34,11 @@ def model_names(settings: Settings) -> list[str]:
 @functools.lru_cache(maxsize=1)
 def load(settings: Settings) -> Engine:
     """The engine of these settings: the one state of a worker. Raises ModelError."""
-    return _onnx(settings) if settings.engine == "onnx" else _face_recognition(settings)
+    return _face_recognition(settings) if settings.engine == "face_recognition" else _networks(settings)
 
 
-def _onnx(settings: Settings) -> Engine:
-    """dlib's HOG detector and landmarks; its networks in ONNX Runtime, loaded where the settings need them."""
+def _networks(settings: Settings) -> Engine:
+    """dlib's HOG detector and landmarks, and its networks in another runtime, where the settings need them."""
     detectors: dict[str, Callable[[], Detector]] = {
         "hog": lambda: detect.hog(dlib.get_frontal_face_detector(), settings.upsample),
         "cnn": lambda: detect.cnn(onnx_cnn_detector(), settings.upsample),
@@ -46,7 +46,7 @@ def _onnx(settings: Settings) -> Engine:
     return Engine(
         detect=_chain(settings, [detectors[name]() for name in _detectors(settings)]),
         align=aligner(dlib.shape_predictor(str(model_path(settings.landmarks)))),
-        embed=onnx_embedder(settings.jitters),
+        embed=network_embedder(settings.engine, settings.jitters),
     )
 
 

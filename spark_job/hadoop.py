@@ -95,7 +95,13 @@ class FileSystem:
 
 
 def reason(error: Py4JJavaError | PySparkException) -> str:
-    """What an exception of Java's says, in one line: the file it names, where it does, and its first cause."""
+    """What an exception of Spark's says, in one line.
+
+    That is the exception of the Python worker, where there was one; else the file that was read, and the first cause.
+    """
+    raised = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception): .+)$", str(error), re.MULTILINE)
+    if raised and "Traceback (most recent call last)" in str(error):
+        return str(raised[-1])
     if isinstance(error, PySparkException):
         return str(error).strip().split("\n")[0]
     exception: Any = error.java_exception

@@ -5,7 +5,7 @@ import hashlib
 import importlib.util
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def onnx_model(name: str) -> Path:
         ) from None
 
 
-def session(name: str) -> Any:
+def session(name: str, providers: Sequence[Any] = ("CPUExecutionProvider",)) -> Any:
     """An onnxruntime.InferenceSession of resnet or cnn on one thread: a task has one core."""
     import onnxruntime
 
@@ -78,7 +78,7 @@ def session(name: str) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.enable_mem_pattern = False  # it keeps memory for each size of an input it has seen
-    return onnxruntime.InferenceSession(onnx_model(name), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(onnx_model(name), options, providers=list(providers))
 
 
 def _convert(name: str) -> bytes:

@@ -15,6 +15,7 @@ from spark_job.models import digests
 from spark_job.moments import by_group, total
 from spark_job.photos import check_group_by, contents, group_of, list_photos
 from spark_job.results import Result
+from spark_job.runtimes import check_installed
 from spark_job.session import open_session, step
 from spark_job.settings import Settings, settings_id
 from spark_job.store import PhotosTable, current, open_output, without_rows
@@ -28,6 +29,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
     """
     console = console or Console(quiet=True)
     started, clock = datetime.now(UTC), [time.monotonic()]
+    check_installed(settings.engine)
     models = digests(model_names(settings))
     identity = settings_id(settings, models)
 

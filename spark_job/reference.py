@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from spark_job.errors import ModelError
 from spark_job.models import model_digest
 
-TOLERANCE = 1e-5
-
 
 def reference_chips() -> NDArray[np.uint8]:
     """uint8 (4, 150, 150, 3): rings, closer from chip to chip, of another hue in each channel."""
@@ -33,13 +31,13 @@ def reference_embeddings() -> NDArray[np.float32]:
     return np.array(stored[digest], dtype=np.float32)
 
 
-def check(embeddings: NDArray[np.float32], engine: str) -> None:
+def check(embeddings: NDArray[np.float32], engine: str, tolerance: float) -> None:
     """Raises ModelError where an engine's embeddings of reference_chips are not dlib's."""
     difference = float(np.abs(embeddings - reference_embeddings()).max())
-    if not difference <= TOLERANCE:  # not >, which is false of NaN
+    if not difference <= tolerance:  # not >, which is false of NaN
         raise ModelError(
-            f"{engine} gives embeddings that differ from dlib's by {difference:.1e}, allowed is "
-            f"{TOLERANCE:.0e}: use --engine face_recognition, or another onnxruntime or processor"
+            f"--engine {engine} gives embeddings that differ from dlib's by {difference:.1e}, allowed is "
+            f"{tolerance:.0e}: use --engine face_recognition, or another runtime or processor"
         )
 
 

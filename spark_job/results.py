@@ -21,7 +21,18 @@ from spark_job.hadoop import FileSystem
 from spark_job.moments import Moments
 from spark_job.settings import Settings
 
-PACKAGES = ("facemean", "pyspark", "dlib-bin", "dlib", "face_recognition", "onnxruntime", "numpy", "pillow", "pyarrow")
+PACKAGES = (
+    "facemean",
+    "pyspark",
+    "dlib-bin",
+    "dlib",
+    "face_recognition",
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "pillow",
+    "pyarrow",
+)
 NOT_SHOWN = ("inputs", "output", "conf")  # told elsewhere, or may hold a secret
 SHOWN = 5
 

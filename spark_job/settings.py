@@ -74,10 +74,10 @@ class Settings:
     )
     jitters: int = _option("average over N distorted copies of each face", default=1, metavar="N")
     engine: str = _option(
-        "onnx runs dlib's networks, with their own weights, in ONNX Runtime; "
-        "face_recognition is the library as it is, the reference",
+        "onnx runs dlib's networks, with their own weights, in ONNX Runtime; face_recognition is the library as it "
+        "is, the reference; openvino (bfloat16, for processors with AMX) and cuda are extras",
         default="onnx",
-        choices=("onnx", "face_recognition"),
+        choices=("onnx", "face_recognition", "openvino", "cuda"),
     )
     group_by: str = _option(
         "means per group: none, parent (the folder's name), or a regular expression "

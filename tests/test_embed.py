@@ -1,3 +1,5 @@
+import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,15 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 from spark_job import models, reference
-from spark_job.embed import Embedder, dlib_embedder, jittered, onnx_embedder
-from spark_job.errors import ModelError
+from spark_job.embed import Embedder, dlib_embedder, jittered, network_embedder
+from spark_job.errors import ModelError, PreflightError
 from spark_job.models import model_path
 from spark_job.reference import reference_chips, reference_embeddings
+from spark_job.runtimes import RUNTIMES, check_installed
 
 
 @pytest.fixture(scope="module")
 def onnx() -> Embedder:
-    return onnx_embedder()
+    return network_embedder()
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +68,7 @@ def test_an_embedding_does_not_depend_on_the_chips_beside_it(onnx: Embedder) -> 
 
 def test_no_chips_give_no_embeddings(onnx: Embedder) -> None:
     empty = np.empty((0, 150, 150, 3), dtype=np.uint8)
-    for embedder in (onnx, onnx_embedder(jitters=2), dlib_embedder()):
+    for embedder in (onnx, network_embedder(jitters=2), dlib_embedder()):
         vectors = embedder(empty)
         assert vectors.shape == (0, 128)
         assert vectors.dtype == np.float32
@@ -76,12 +79,12 @@ def test_an_engine_that_differs_from_dlib_is_refused(monkeypatch: pytest.MonkeyP
     off[2, 7] += 2e-5
     monkeypatch.setattr(reference, "reference_embeddings", lambda: off)
     with pytest.raises(ModelError, match=r"differ from dlib's by 2\.0e-05"):
-        onnx_embedder()
+        network_embedder()
 
 
 def test_an_engine_that_gives_no_numbers_is_refused() -> None:
     with pytest.raises(ModelError, match="nan"):
-        reference.check(np.full((4, 128), np.nan, dtype=np.float32), "a broken engine")
+        reference.check(np.full((4, 128), np.nan, dtype=np.float32), "a broken engine", 1e-5)
 
 
 def test_weights_without_reference_values_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +105,7 @@ def test_jittered_copies_are_those_that_dlib_makes_to_the_bit() -> None:
 
 def test_jittered_embeddings_are_those_of_dlib() -> None:
     chips = reference_chips()[:2]
-    np.testing.assert_allclose(onnx_embedder(jitters=5)(chips), dlib_embedder(jitters=5)(chips), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(network_embedder(jitters=5)(chips), dlib_embedder(jitters=5)(chips), rtol=0, atol=2e-6)
 
 
 def test_fewer_jitters_are_the_first_of_more() -> None:
@@ -113,3 +116,17 @@ def test_fewer_jitters_are_the_first_of_more() -> None:
 def test_the_session_uses_one_thread() -> None:
     options = models.session("resnet").get_session_options()
     assert options.intra_op_num_threads == options.inter_op_num_threads == 1
+
+
+def test_openvino_gives_dlibs_values_to_its_stated_tolerance_in_a_batch_of_any_size(faces) -> None:
+    chips = np.stack([photo[:150, :150] for photo in faces] * 4)
+    ours, exact = network_embedder("openvino"), network_embedder("onnx")
+    assert np.abs(ours(chips) - exact(chips)).max() <= RUNTIMES["openvino"].tolerance
+    assert (ours(chips)[:1] == ours(chips[:1])).all()
+
+
+@pytest.mark.parametrize(("engine", "remedy"), [("openvino", "facemean[openvino]"), ("cuda", "facemean[cuda]")])
+def test_an_engine_that_is_not_installed_is_named_with_its_remedy(engine, remedy, monkeypatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(PreflightError, match=re.escape(remedy)):
+        check_installed(engine)

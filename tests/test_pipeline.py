@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,33 @@ def test_a_rerun_encodes_only_what_is_new_and_forgets_what_is_gone(spark, settin
     replaced = run(chosen, spark)
     assert (replaced.encoded, replaced.photos["listed"]) == (1, 6)
     assert replaced.mean_sha256 != first.mean_sha256
+
+
+def bytes_read(spark) -> int:
+    """What Spark's own input metrics say that all jobs so far have read."""
+    url = f"{spark.sparkContext.uiWebUrl}/api/v1/applications/{spark.sparkContext.applicationId}/stages"
+    with urllib.request.urlopen(url) as response:
+        return sum(stage["inputBytes"] for stage in json.load(response))
+
+
+def test_a_rerun_reads_the_content_of_new_photos_only(spark, settings, photos):
+    size = 2**20
+    for i in range(30):
+        (photos / f"{i}.jpg").write_bytes(bytes([i]) * size)  # large, and soon done with
+    chosen = settings(photos)
+    before = bytes_read(spark)
+    first = run(chosen, spark)
+    assert first.photos["unsupported"] == 30
+    assert 30 * size < bytes_read(spark) - before < 33 * size, "each photo is read once"
+
+    before = bytes_read(spark)
+    assert run(chosen, spark).encoded == 0
+    assert bytes_read(spark) - before < size
+
+    (photos / "new.jpg").write_bytes(b"new!" * (size // 4))
+    before = bytes_read(spark)
+    assert run(chosen, spark).encoded == 1
+    assert size <= bytes_read(spark) - before < 2 * size
 
 
 def test_rows_of_other_settings_are_never_mixed_in(spark, settings, photos):
