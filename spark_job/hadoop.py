@@ -8,6 +8,9 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+# An option of Spark's readers: a [ in the path is a [, and no pattern.
+AS_IT_IS = {"__globPaths__": False}
+
 
 class FileSystem:
     """The folder or file at one URI, in whatever file system it is of."""

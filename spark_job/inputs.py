@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType
 
 from spark_job.errors import InputError
-from spark_job.hadoop import FileSystem, reason
+from spark_job.hadoop import AS_IT_IS, FileSystem, reason
 
 SUFFIX = r"\.(jpe?g|png|webp|bmp|gif|tiff?)$"
 IS_PHOTO = rf"(?i)(^|/)[^./][^/]*{SUFFIX}"
@@ -136,7 +136,7 @@ def _open_binary(spark: SparkSession, roots: list[str]) -> dict[str, DataFrame]:
         "recursiveFileLookup": True,
         "wholeFile": False,  # an archive gives a row for each entry
         "ignoredPathSegmentRegex": IGNORED,
-        "__globPaths__": False,  # the roots are resolved: a [ in a name is a [
+        **AS_IT_IS,
     }
     rows = spark.read.format("binaryFile").options(**options).load(roots)
     rows = rows.withColumn("source", F.col("_metadata.file_path"))
@@ -155,7 +155,7 @@ def _empty_files(spark: SparkSession, files: DataFrame) -> DataFrame:
     joined = jvm.org.apache.hadoop.util.StringUtils.join("\n", files._jdf.inputFiles()).replace(":///", ":/")
     known = [uri for uri in joined.split("\n") if uri and not re.search(IS_ARCHIVE, uri)]
     dropped: list[str] = []
-    if files.count() < len(known):
+    if known and files.count() < len(known):
         sources = spark.createDataFrame([(uri,) for uri in known], "source string")
         dropped = [row.source for row in sources.join(files.select("source"), "source", "left_anti").collect()]
     paths = [jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(uri)).toString() for uri in dropped]
@@ -171,7 +171,7 @@ def _empty_files(spark: SparkSession, files: DataFrame) -> DataFrame:
 
 def _open_table(spark: SparkSession, root: str) -> DataFrame:
     """A Parquet table with a binary column content; path, length and modificationTime where it has them."""
-    table = spark.read.parquet(root)
+    table = spark.read.options(**AS_IT_IS).parquet(root)
     types = dict(zip(table.columns, (field.dataType for field in table.schema), strict=True))
     if not isinstance(types.get("content"), BinaryType):
         raise InputError(

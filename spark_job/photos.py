@@ -25,8 +25,12 @@ EXAMPLES = 3
 
 
 class Listing(NamedTuple):
-    """photos: path, length, modificationTime, source and kind of each, once; and what was counted on the way."""
+    """photos: path, length, modificationTime, source and kind of each, once; and what was counted on the way.
 
+    rows: all that the inputs hold, which stays in Spark's cache until it is told otherwise.
+    """
+
+    rows: DataFrame
     photos: DataFrame
     listed: int
     listed_twice: int
@@ -51,9 +55,8 @@ def list_photos(sources: Sources) -> Listing:
             raise InputError(f"input {text!r} holds no photo: jpg, jpeg, png, webp, bmp, gif, tif or tiff")
     examples = [row.path for row in rows.where(~is_photo).select("path").limit(EXAMPLES).collect()] if others else []
     wanted = rows.where(is_photo)
-    return Listing(
-        wanted if photos == distinct else wanted.dropDuplicates(KEY), distinct, photos - distinct, others, examples
-    )
+    once = wanted if photos == distinct else wanted.dropDuplicates(KEY)
+    return Listing(rows, once, distinct, photos - distinct, others, examples)
 
 
 def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) -> DataFrame:

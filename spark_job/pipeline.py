@@ -83,4 +83,5 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             encoding_seconds=clock[2] - clock[1],
         )
         results.write(output, result)
+        listing.rows.unpersist()
         return result

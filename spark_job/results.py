@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from spark_job.encode import FAILURES, STATUSES
 from spark_job.errors import InvariantError, NoFaceError
-from spark_job.hadoop import FileSystem
+from spark_job.hadoop import AS_IT_IS, FileSystem
 from spark_job.moments import Moments
 from spark_job.settings import Settings
 
@@ -159,7 +159,7 @@ def write_groups(output: FileSystem, groups: DataFrame) -> int:
     new = ".groups.new"
     groups.write.mode("overwrite").parquet(f"{output.uri}/{new}")
     output.replace_folder("groups", new)
-    return groups.sparkSession.read.parquet(f"{output.uri}/groups").count()
+    return groups.sparkSession.read.options(**AS_IT_IS).parquet(f"{output.uri}/groups").count()
 
 
 def versions() -> dict[str, str]:

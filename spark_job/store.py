@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.errors import OutputError, SettingsError
-from spark_job.hadoop import FileSystem, reason
+from spark_job.hadoop import AS_IT_IS, FileSystem, reason
 from spark_job.photos import KEY
 
 SCHEMA = """
@@ -46,7 +46,7 @@ class PhotosTable:
         if not self._folder.exists():
             return self._spark.createDataFrame([], SCHEMA)
         # Spark skips names that begin with _, and so what attempts under way have not committed.
-        rows = self._spark.read.schema(SCHEMA).parquet(self._folder.uri)
+        rows = self._spark.read.options(**AS_IT_IS).schema(SCHEMA).parquet(self._folder.uri)
         return rows.where(F.col("settings_id") == self._settings_id)
 
     def append(self, rows: DataFrame) -> None:

@@ -25,12 +25,12 @@ EXACT = {"detector": "hog", "upsample": 1, "face": "first"}
 
 def embeddings_of(spark, output: str) -> dict[str, list[np.ndarray]]:
     """File name -> the embeddings of its row."""
-    rows = spark.read.parquet(f"{output}/photos").collect()
+    rows = spark.read.option("__globPaths__", False).parquet(f"file:{output}/photos").collect()
     return {Path(row.path).name: [np.array(face.embedding) for face in row.faces] for row in rows}
 
 
-def test_the_mean_is_numpys_of_the_rows_and_the_files_say_so(spark, settings, face_photos):
-    chosen = settings(face_photos, group_by="parent")
+def test_the_mean_is_numpys_of_the_rows_and_the_files_say_so(spark, settings, face_photos, tmp_path):
+    chosen = settings(face_photos, group_by="parent", output=str(tmp_path / "an [output] {folder} %20"))
     result = run(chosen, spark)
     vectors = np.array([vector for [vector] in embeddings_of(spark, chosen.output).values()])
     document = json.loads(Path(chosen.output, "mean.json").read_text())
@@ -47,7 +47,8 @@ def test_the_mean_is_numpys_of_the_rows_and_the_files_say_so(spark, settings, fa
     assert saved.dtype == np.float64
     assert saved.tolist() == document["mean"] == result.mean.tolist()
 
-    groups = {row.group: row for row in spark.read.parquet(f"{chosen.output}/groups").collect()}
+    read = spark.read.option("__globPaths__", False)
+    groups = {row.group: row for row in read.parquet(f"file:{chosen.output}/groups").collect()}
     assert {name: row["count"] for name, row in groups.items()} == {"obama": 4, "biden": 2}
     both = sum(row["count"] * np.array(row["mean"]) for row in groups.values()) / 6
     np.testing.assert_allclose(both, document["mean"], rtol=0, atol=1e-15)
@@ -184,9 +185,10 @@ def test_a_photo_without_a_row_fails_the_run(spark):
 
 
 def test_the_callers_session_is_left_running_as_it_was(spark, settings, face_photos):
-    before = spark.conf.getAll
+    before, cached = spark.conf.getAll, len(spark.sparkContext._jsc.getPersistentRDDs())
     run(settings(face_photos), spark)
     assert spark.conf.getAll == before
+    assert len(spark.sparkContext._jsc.getPersistentRDDs()) == cached
     assert spark.range(3).count() == 3
 
 
