@@ -1,5 +1,6 @@
 """Encode: photos -> rows, in the Python workers of Spark. The pandas UDF of the job is made here."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyspark import Accumulator
+from pyspark import Accumulator, TaskContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -15,6 +16,7 @@ from spark_job.decode import decode
 from spark_job.detect import Detection, select
 from spark_job.engine import Engine, load, model_names
 from spark_job.errors import ModelError, PhotoError
+from spark_job.isolate import isolated, time_limit
 from spark_job.models import digests
 from spark_job.photos import group_of
 from spark_job.settings import Settings, settings_id
@@ -63,19 +65,58 @@ def partition_encoder(
 ) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The pandas UDF: it encodes the photos of a partition, an Arrow batch at a time.
 
+    Where an attempt at the partition died, perhaps of a photo, the next one encodes its photos in a child process.
     The worker raises ModelError where its models are not those of the driver: its embeddings would not be either.
     """
 
     def encode_partition(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         if digests(model_names(settings)) != models:
             raise ModelError("an executor has other model files than the driver: install the same image on both")
-        engine = load(settings)
-        for batch in batches:
-            photos: list[Row] = batch.to_dict("records")  # type: ignore[assignment]
-            yield pd.DataFrame(encode_photos(photos, settings, engine), dtype=object)
-            done.add(len(photos))
+        context = TaskContext.get()
+        encode_batch = _one_by_one if context and context.attemptNumber() else _together
+        for rows in encode_batch((batch.to_dict("records") for batch in batches), settings):
+            yield pd.DataFrame(rows, dtype=object)
+            done.add(len(rows))
 
     return encode_partition
+
+
+def _together(batches: Iterator[list[Any]], settings: Settings) -> Iterator[list[Row]]:
+    """The rows of each batch, made in this process."""
+    engine = load(settings)
+    return (encode_photos(photos, settings, engine) for photos in batches)
+
+
+def _one_by_one(batches: Iterator[list[Any]], settings: Settings) -> Iterator[list[Row]]:
+    """The row of each photo, made in a child process: crashed or timed_out where that one died of it."""
+    photos = (photo for batch in batches for photo in batch)
+    for photo, row in isolated(functools.partial(_photo_encoder, settings), photos, settings.photo_timeout):
+        yield [_failed(photo, row, settings) if isinstance(row, PhotoError) else row]
+
+
+def _photo_encoder(settings: Settings) -> Callable[[Row], Row]:
+    """What a child process does: a photo -> its row, whatever its encoding raises."""
+    engine = load(settings)
+
+    def encode_photo(photo: Row) -> Row:
+        try:
+            return encode_photos([photo], settings, engine)[0]
+        except MemoryError:
+            return _failed(photo, PhotoError("crashed", "not enough memory to encode it"), settings)
+        except Exception as error:  # of native code: dlib and ONNX Runtime raise any type
+            return _failed(
+                photo, PhotoError("crashed", f"{type(error).__name__}: {' '.join(str(error).split())}"), settings
+            )
+
+    return encode_photo
+
+
+def _failed(photo: Row, error: PhotoError, settings: Settings) -> Row:
+    """The row of a photo that has no more to say than why it failed."""
+    row = {name: value for name, value in photo.items() if name != "content"} | UNKNOWN
+    identity = settings_id(settings, digests(model_names(settings)))
+    failed = {"status": error.status, "message": error.message, "faces": [], "embed_ms": 0.0, "settings_id": identity}
+    return row | failed
 
 
 def encode_photos(photos: Sequence[Row], settings: Settings, engine: Engine) -> list[Row]:
@@ -83,10 +124,11 @@ def encode_photos(photos: Sequence[Row], settings: Settings, engine: Engine) -> 
 
     photos: path, length, modified_us, group and content (bytes, None where too large to read).
     """
-    located = [locate(photo, settings, engine) for photo in photos]
+    located = [_locate_in_time(photo, settings, engine) for photo in photos]
     chips = [chip for photo in located for chip in photo.chips]
     started = time.perf_counter()
-    embeddings = iter(engine.embed(np.stack(chips)).tolist() if chips else ())
+    with time_limit(settings.photo_timeout * max(len(chips), 1)):
+        embeddings = iter(engine.embed(np.stack(chips)).tolist() if chips else ())
     embed_ms = _ms_since(started) / max(len(chips), 1)
     identity = settings_id(settings, digests(model_names(settings)))
     rows = []
@@ -94,6 +136,11 @@ def encode_photos(photos: Sequence[Row], settings: Settings, engine: Engine) -> 
         faces = [{**face, "embedding": next(embeddings)} for face in photo.faces]
         rows.append({**photo.row, "faces": faces, "embed_ms": embed_ms * len(faces), "settings_id": identity})
     return rows
+
+
+def _locate_in_time(photo: Row, settings: Settings, engine: Engine) -> Located:
+    with time_limit(settings.photo_timeout):
+        return locate(photo, settings, engine)
 
 
 def locate(photo: Row, settings: Settings, engine: Engine) -> Located:

@@ -47,9 +47,13 @@ class FileSystem:
         """The FileStatus of each entry of a folder."""
         return list(self._fs.listStatus(self._path()))
 
+    def status(self) -> Any:
+        """Hadoop's FileStatus of the file: its path, length and time of change."""
+        return self._fs.getFileStatus(self._path())
+
     def modified_ms(self) -> int:
         """When the file was last changed, ms since 1970."""
-        return int(self._fs.getFileStatus(self._path()).getModificationTime())
+        return int(self.status().getModificationTime())
 
     def make(self) -> None:
         """Make the folder, and see that something can be written there."""

@@ -9,6 +9,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from spark_job.archives import DAMAGED, with_damaged
 from spark_job.errors import InputError, SettingsError
 from spark_job.hadoop import reason
 from spark_job.inputs import Sources
@@ -40,11 +41,12 @@ class Listing(NamedTuple):
 
 def list_photos(sources: Sources) -> Listing:
     """The photos of the inputs, each once, and what else lies there. Raises InputError where one holds no photo."""
-    rows = sources.listing().persist()
     holds_photo = sources.holds_photo()
     is_photo = F.col("is_photo")
     keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
     try:
+        archives = sources.kinds.get("archive")
+        rows = with_damaged(sources.listing(), archives) if archives else sources.listing().persist()
         photos, others, distinct, *held = rows.agg(
             F.count_if(is_photo), F.count_if(~is_photo), keys, *holds_photo.values()
         ).collect()[0]
@@ -69,8 +71,12 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
     cores = spark.sparkContext.defaultParallelism
     named = None if is_all else _sources_of(wanted)
     is_small = F.col("length") <= max_bytes
-    parts = [wanted.where(~is_small).select(*KEY, F.lit(None).cast("binary").alias("content"))]
-    counts = wanted.groupBy("kind").agg(F.count("*"), F.count_distinct("source")).collect()
+    parts = [
+        wanted.where(~is_small & (F.col("kind") != DAMAGED)).select(*KEY, F.lit(None).cast("binary").alias("content"))
+    ]
+    counts = (
+        wanted.where(F.col("kind") != DAMAGED).groupBy("kind").agg(F.count("*"), F.count_distinct("source")).collect()
+    )
     for kind, photos, files in counts:
         part = sources.kinds[kind].where(F.col("is_photo") & is_small)
         if named is not None:

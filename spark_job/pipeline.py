@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pyspark.sql import SparkSession
 
 from spark_job import results
+from spark_job.archives import leniently
 from spark_job.console import Console
 from spark_job.download import fetch
 from spark_job.encode import encode
@@ -18,7 +19,8 @@ from spark_job.results import Result
 from spark_job.runtimes import check_installed
 from spark_job.session import open_session, step
 from spark_job.settings import Settings, settings_id
-from spark_job.store import PhotosTable, current, open_output, without_rows
+from spark_job.store import PhotosTable, current, open_output, settled, without_rows
+from spark_job.unread import account_for_unread
 
 
 def run(settings: Settings, spark: SparkSession | None = None, console: Console | None = None) -> Result:
@@ -42,7 +44,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
         with step(session, "find the photos that have no row yet"):
             output = open_output(session, settings.output)
             table = PhotosTable(session, output, identity)
-            wanted = without_rows(listing.photos, table.rows())
+            wanted = without_rows(listing.photos, settled(table.rows()))
             missing = wanted.count()
         console.plan(settings, identity, listing, missing, session.sparkContext)
 
@@ -51,12 +53,18 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             done = session.sparkContext.accumulator(0)
             with step(session, f"encode {missing:,} photos"), console.progress("photos", missing, lambda: done.value):
                 photos = contents(sources, wanted, missing == listing.listed, settings.max_bytes)
-                table.append(encode(photos, settings, models, done))
+                with leniently(session):  # what does not come is accounted for below
+                    table.append(encode(photos, settings, models, done))
         clock.append(time.monotonic())
 
-        rows = current(listing.photos, table.rows())
         with step(session, "count the photos by status"):
-            counts = results.tally(rows, listing.listed)
+            rows = current(listing.photos, table.rows())
+            statuses = results.by_status(rows)
+            if None in statuses:
+                account_for_unread(sources, listing, table, settings, models)
+                rows = current(listing.photos, table.rows())
+                statuses = results.by_status(rows)
+            counts = results.tally(statuses, rows, listing.listed)
             failures = results.first_failures(rows)
         with step(session, "sum the embeddings"):
             moments = total(rows)

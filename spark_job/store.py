@@ -63,9 +63,17 @@ def without_rows(listing: DataFrame, rows: DataFrame) -> DataFrame:
     return listing.join(rows.select(*KEY), KEY, "left_anti")
 
 
+def settled(rows: DataFrame) -> DataFrame:
+    """The rows that say what is in a photo: one that was not read, crashed or timed out is tried by each run."""
+    return rows.where("decode_ms IS NOT NULL")
+
+
 def current(listing: DataFrame, rows: DataFrame) -> DataFrame:
     """The one row of each photo of the listing; status is null where it has none.
 
-    Rows of photos that are gone from the inputs, or were replaced, do not count.
+    Rows of photos that are gone from the inputs, or were replaced, do not count. Of several for one photo, a settled
+    one counts, and always the same: two entries of an archive may have one name, time and length.
     """
-    return listing.select(*KEY).join(rows.dropDuplicates(KEY), KEY, "left")
+    row = F.struct(*[name for name in rows.columns if name not in KEY])
+    of_several = F.max_by(row, F.struct(F.col("decode_ms").isNotNull(), F.xxhash64("status", "faces"))).alias("row")
+    return listing.select(*KEY).join(rows.groupBy(*KEY).agg(of_several), KEY, "left").select(*KEY, "row.*")

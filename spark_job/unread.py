@@ -1,0 +1,66 @@
+"""Unread: photos that were listed and could not be read are tried once more, and then have a row that says so."""
+
+from collections.abc import Mapping
+
+from pyspark import Accumulator
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from spark_job.archives import DAMAGED, leniently
+from spark_job.encode import encode
+from spark_job.inputs import Sources
+from spark_job.photos import KEY, Listing, contents, group_of
+from spark_job.settings import Settings, settings_id
+from spark_job.store import SCHEMA, PhotosTable, without_rows
+
+# The kind of the listing's row -> status, message.
+UNREAD = {
+    "archive": ("truncated", "its archive is damaged, encrypted or cut short at this photo, or before it"),
+    "file": ("unreadable", "it could not be read, or was changed or removed after it was listed"),
+    "table": ("unreadable", "its table could not be read, or was changed after it was listed"),
+}
+NOTHING = ("unreadable", "the archive cannot be opened: it is damaged, or is no archive of the kind its name says")
+PARTLY = ("truncated", "the archive is damaged or cut short: what stands before that place was read, the rest is lost")
+EMPTY = ("empty", "the archive has no bytes")
+
+
+def account_for_unread(
+    sources: Sources, listing: Listing, table: PhotosTable, settings: Settings, models: Mapping[str, str]
+) -> None:
+    """Give a row to every listed photo that has none: what one more reading gives, or why there is nothing.
+
+    A reading that breaks off for the network's sake looks like damage: hence the second. Rows of what could not be
+    read have no decode_ms, and the next run tries those photos again.
+    """
+    spark = listing.photos.sparkSession
+    unread = without_rows(listing.photos, table.rows()).where(F.col("kind") != DAMAGED)
+    if not unread.isEmpty():
+        ignored: Accumulator[int] = spark.sparkContext.accumulator(0)
+        with leniently(spark):
+            photos = contents(sources, unread, is_all=False, max_bytes=settings.max_bytes)
+            table.append(encode(photos, settings, models, ignored))
+    table.append(_rows(without_rows(listing.photos, table.rows()), listing.photos, settings, models))
+
+
+def _rows(unread: DataFrame, photos: DataFrame, settings: Settings, models: Mapping[str, str]) -> DataFrame:
+    """Rows of the photos table for rows of the listing."""
+    nothing = unread.sparkSession.createDataFrame([], SCHEMA)
+    held = photos.where("kind = 'archive'").groupBy("source").agg(F.count("*").alias("held"))
+    rows = unread.join(held, "source", "left").select(
+        *KEY,
+        group_of(settings.group_by).alias("group"),
+        _says(0).alias("status"),
+        _says(1).alias("message"),
+        F.array().cast(nothing.schema["faces"].dataType).alias("faces"),
+        F.lit(settings_id(settings, models)).alias("settings_id"),
+    )
+    return nothing.unionByName(rows, allowMissingColumns=True)
+
+
+def _says(part: int) -> Column:
+    is_archive = F.col("kind") == DAMAGED
+    says = F.when(is_archive & (F.col("length") == 0), EMPTY[part])
+    says = says.when(is_archive & F.col("held").isNull(), NOTHING[part]).when(is_archive, PARTLY[part])
+    for kind, told in UNREAD.items():
+        says = says.when(F.col("kind") == kind, told[part])
+    return says
