@@ -58,21 +58,18 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
         clock.append(time.monotonic())
 
         with step(session, "count the photos by status"):
-            rows = current(listing.photos, table.rows())
-            statuses = results.by_status(rows)
-            if None in statuses:
-                account_for_unread(sources, listing, table, settings, models)
-                rows = current(listing.photos, table.rows())
-                statuses = results.by_status(rows)
-            counts = results.tally(statuses, rows, listing.listed)
-            failures = results.first_failures(rows)
+            account_for_unread(sources, listing, table, settings, models)
+            outcomes = current(listing.photos, table.rows(), "status", "message")
+            counts = results.tally(outcomes, listing.listed)
+            failures = results.first_failures(outcomes)
         with step(session, "sum the embeddings"):
-            moments = total(rows)
+            faces = current(listing.photos, table.rows(), "faces")
+            moments = total(faces)
             results.check_has_faces(moments, counts)
         n_groups = None
         if settings.group_by != "none":
             with step(session, "sum the embeddings of each group"):
-                groups = by_group(rows.withColumn("group", group_of(settings.group_by)))
+                groups = by_group(faces.withColumn("group", group_of(settings.group_by)))
                 n_groups = results.write_groups(output, groups)
 
         result = Result(

@@ -86,17 +86,13 @@ class Result:
         return sum(self.photos[status] for status in FAILURES) > self.settings.max_failed * self.photos["listed"]
 
 
-def by_status(rows: DataFrame) -> dict[str | None, int]:
-    """How many photos have each status; None: how many have no row."""
-    return {row.status: row["count"] for row in rows.groupBy("status").count().collect()}
-
-
-def tally(counts: dict[str | None, int], rows: DataFrame, listed: int) -> dict[str, int]:
+def tally(rows: DataFrame, listed: int) -> dict[str, int]:
     """listed, and how many photos have each status.
 
-    rows: one per listed photo, status null where it has no row; counts: of them, by status.
+    rows: one per listed photo, status null where it has no row.
     Raises InvariantError where a photo has no row, or the statuses do not add up to the photos listed.
     """
+    counts = {row.status: row["count"] for row in rows.groupBy("status").count().collect()}
     if None in counts:
         paths = [row.path for row in rows.where("status IS NULL").select("path").limit(SHOWN).collect()]
         raise InvariantError(

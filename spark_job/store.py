@@ -68,12 +68,17 @@ def settled(rows: DataFrame) -> DataFrame:
     return rows.where("decode_ms IS NOT NULL")
 
 
-def current(listing: DataFrame, rows: DataFrame) -> DataFrame:
-    """The one row of each photo of the listing; status is null where it has none.
+def current(listing: DataFrame, rows: DataFrame, *columns: str) -> DataFrame:
+    """These columns of the one row of each photo of the listing; all are null where it has none.
 
     Rows of photos that are gone from the inputs, or were replaced, do not count. Of several for one photo, a settled
     one counts, and always the same: two entries of an archive may have one name, time and length.
     """
-    row = F.struct(*[name for name in rows.columns if name not in KEY])
-    of_several = F.max_by(row, F.struct(F.col("decode_ms").isNotNull(), F.xxhash64("status", "faces"))).alias("row")
-    return listing.select(*KEY).join(rows.groupBy(*KEY).agg(of_several), KEY, "left").select(*KEY, "row.*")
+    order = F.struct(F.col("decode_ms").isNotNull(), F.xxhash64("status", "faces")).alias("order")
+    one = F.max_by(F.struct(*columns), "order").alias("row")
+    # The order is taken before the rows are shuffled, so that only what is asked for is.
+    return (
+        listing.select(*KEY)
+        .join(rows.select(*KEY, *columns, order).groupBy(*KEY).agg(one), KEY, "left")
+        .select(*KEY, "row.*")
+    )

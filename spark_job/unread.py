@@ -33,12 +33,16 @@ def account_for_unread(
     read have no decode_ms, and the next run tries those photos again.
     """
     spark = listing.photos.sparkSession
-    unread = without_rows(listing.photos, table.rows()).where(F.col("kind") != DAMAGED)
-    if not unread.isEmpty():
+    unread = without_rows(listing.photos, table.rows())
+    if unread.isEmpty():
+        return
+    readable = unread.where(F.col("kind") != DAMAGED)
+    if not readable.isEmpty():
         ignored: Accumulator[int] = spark.sparkContext.accumulator(0)
         with leniently(spark):
-            photos = contents(sources, unread, is_all=False, max_bytes=settings.max_bytes)
+            photos = contents(sources, readable, is_all=False, max_bytes=settings.max_bytes)
             table.append(encode(photos, settings, models, ignored))
+    # The rest, by the rows that there are by now.
     table.append(_rows(without_rows(listing.photos, table.rows()), listing.photos, settings, models))
 
 

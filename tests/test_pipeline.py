@@ -18,7 +18,7 @@ from PIL import Image
 
 from spark_job import run
 from spark_job.errors import InvariantError, NoFaceError
-from spark_job.results import by_status, tally
+from spark_job.results import tally
 
 EXACT = {"detector": "hog", "upsample": 1, "face": "first"}
 
@@ -179,9 +179,9 @@ def test_no_face_at_all_is_an_error_and_writes_no_mean(spark, settings, sample):
 def test_a_photo_without_a_row_fails_the_run(spark):
     rows = spark.createDataFrame([("a", "ok"), ("b", None)], "path string, status string")
     with pytest.raises(InvariantError, match=r"1 of 2 .*'b'"):
-        tally(by_status(rows), rows, 2)
+        tally(rows, 2)
     with pytest.raises(InvariantError, match="3 photos were listed and 1 have a row"):
-        tally({"ok": 1}, rows, 3)
+        tally(rows.where("path = 'a'"), 3)
 
 
 def test_the_callers_session_is_left_running_as_it_was(spark, settings, face_photos):
