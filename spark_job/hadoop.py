@@ -25,6 +25,7 @@ class FileSystem:
         self.is_local = self._fs.getScheme() == "file"
         if self.is_local:
             self._fs.setWriteChecksum(False)  # no .crc file beside each result
+            self._fs.setVerifyChecksum(False)  # nor is one looked for: where a name has a colon, that fails
 
     def _absolute(self, uri: str) -> str:
         """A bare path as Spark takes it, made absolute: Hadoop takes the part before a colon for a scheme."""
