@@ -73,6 +73,9 @@ def _add(command: argparse.ArgumentParser, option: Any) -> None:
     if option.default == ():
         command.add_argument(flag(option), action="append", default=[], help=option.metadata["help"], **described)
         return
+    if option.default is False:
+        command.add_argument(flag(option), action="store_true", help=option.metadata["help"])
+        return
     default = "" if option.default is None else f" (default {option.default})"
     kind = option.metadata.get("parse") or (str if option.default is None else type(option.default))
     command.add_argument(

@@ -22,6 +22,9 @@ SCHEMA = """
     decode_ms float, detect_ms float, embed_ms float, settings_id string
 """
 
+# A page of Parquet has a checksum, which Spark writes and by default does not look at.
+VERIFY = {"parquet.page.verify-checksum.enabled": "true"}
+
 
 def open_output(spark: SparkSession, output: str) -> FileSystem:
     """The folder of the results, made where there is none. Raises SettingsError where that cannot be."""
