@@ -1,6 +1,7 @@
 """The command line, and the file given to spark-submit."""
 
 import argparse
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = vars(parser().parse_args(arguments))
     command, quiet, as_json = chosen.pop("command"), chosen.pop("quiet", False), chosen.pop("json", False)
     signal.signal(signal.SIGTERM, _interrupt)
+    logging.disable(logging.ERROR)  # py4j logs the stack of an interrupt, which main tells in a line
     try:
         if command == "check":
             return DONE if preflight(Settings(inputs=("none",), output="none", **_settings(chosen))) else FAILED

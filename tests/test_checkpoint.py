@@ -19,7 +19,7 @@ def flip_an_embedding(part: Path) -> None:
     columns = [group.column(i) for i in range(group.num_columns)]
     column = next(column for column in columns if "embedding" in column.path_in_schema)
     content = bytearray(part.read_bytes())
-    content[column.data_page_offset + column.total_compressed_size // 2] ^= 0x10
+    content[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size // 2] ^= 0x10
     part.write_bytes(content)
 
 
