@@ -1,6 +1,7 @@
 """The command line, and the file given to spark-submit."""
 
 import argparse
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = vars(parser().parse_args(arguments))
     command, quiet, as_json = chosen.pop("command"), chosen.pop("quiet", False), chosen.pop("json", False)
     signal.signal(signal.SIGTERM, _interrupt)
+    logging.disable(logging.ERROR)  # py4j logs the stack of an interrupt, which main tells in a line
     try:
         if command == "check":
             return DONE if preflight(Settings(inputs=("none",), output="none", **_settings(chosen))) else FAILED
@@ -72,6 +74,9 @@ def _add(command: argparse.ArgumentParser, option: Any) -> None:
     described = {k: option.metadata[k] for k in ("choices", "metavar") if k in option.metadata}
     if option.default == ():
         command.add_argument(flag(option), action="append", default=[], help=option.metadata["help"], **described)
+        return
+    if option.default is False:
+        command.add_argument(flag(option), action="store_true", help=option.metadata["help"])
         return
     default = "" if option.default is None else f" (default {option.default})"
     kind = option.metadata.get("parse") or (str if option.default is None else type(option.default))

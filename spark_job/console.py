@@ -34,6 +34,10 @@ class Console:
         """A line on standard error."""
         self._err.print(Text(printable(text)))
 
+    def repaired(self, names: list[str]) -> None:
+        """What --repair moved out of the checkpoint."""
+        self.say(f"repair   {len(names)} damaged files moved to damaged/" + "".join(f" {name}" for name in names))
+
     def plan(self, settings: Settings, settings_id: str, listing: Listing, missing: int, context: SparkContext) -> None:
         """What will be done, before it is done."""
         cores = context.defaultParallelism

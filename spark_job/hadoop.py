@@ -8,6 +8,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from spark_job.errors import OutputError
+
 # An option of Spark's readers: a [ in the path is a [, and no pattern.
 AS_IT_IS = {"__globPaths__": False}
 
@@ -48,13 +50,18 @@ class FileSystem:
         """The FileStatus of each entry of a folder."""
         return list(self._fs.listStatus(self._path()))
 
-    def status(self) -> Any:
-        """Hadoop's FileStatus of the file: its path, length and time of change."""
-        return self._fs.getFileStatus(self._path())
+    @property
+    def local_path(self) -> str:
+        """The path without its scheme, where is_local."""
+        return str(self._path().toUri().getPath())
 
-    def modified_ms(self) -> int:
+    def status(self, *names: str) -> Any:
+        """Hadoop's FileStatus of the file: its path, length and time of change."""
+        return self._fs.getFileStatus(self._path(*names))
+
+    def modified_ms(self, *names: str) -> int:
         """When the file was last changed, ms since 1970."""
-        return int(self.status().getModificationTime())
+        return int(self.status(*names).getModificationTime())
 
     def make(self) -> None:
         """Make the folder, and see that something can be written there."""
@@ -73,6 +80,25 @@ class FileSystem:
         finally:
             stream.close()
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a file where there is none of this name yet; returns whether it did."""
+        try:
+            stream = self._fs.create(self._path(name), False)
+        except Py4JJavaError:
+            if self.exists(name):
+                return False
+            raise
+        try:
+            stream.write(content)
+        finally:
+            stream.close()
+        return True
+
+    def move(self, name: str, to: str) -> None:
+        """Rename a file or folder to what is not there yet."""
+        if not self._fs.rename(self._path(name), self._path(to)):
+            raise OutputError(f"{self.uri}/{name} cannot be renamed to {to}: is that there already?")
+
     def replace_file(self, name: str, content: bytes) -> None:
         """Write a file whole: a reader sees the old one or the new one."""
         new, path = self._path(f".{name}.new"), self._path(name)
@@ -81,8 +107,8 @@ class FileSystem:
             stream.write(content)
         finally:
             stream.close()
-        if self.is_local:
-            self._fs.rename(new, path)  # rename(2) replaces
+        if self.is_local:  # what Hive registers for such does not replace, and says so by a False only
+            Path(new.toUri().getPath()).replace(path.toUri().getPath())
             return
         rename = self._hadoop.fs.Options.Rename
         overwrite = self._gateway.new_array(rename, 1)
@@ -94,8 +120,8 @@ class FileSystem:
         old = f".{name}.old"
         self.remove(old)
         if self.exists(name):
-            self._fs.rename(self._path(name), self._path(old))
-        self._fs.rename(self._path(new), self._path(name))
+            self.move(name, old)
+        self.move(new, name)
         self.remove(old)
 
     def remove(self, name: str) -> None:

@@ -1,17 +1,20 @@
 """Pipeline: the whole job on one screen, in the order in which the data flows."""
 
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from pyspark.sql import SparkSession
 
 from spark_job import results
 from spark_job.archives import leniently
+from spark_job.checkpoint import damage_named, repair
 from spark_job.console import Console
 from spark_job.download import fetch
 from spark_job.encode import encode
 from spark_job.engine import model_names
 from spark_job.inputs import open_inputs
+from spark_job.lock import only_run
 from spark_job.models import digests
 from spark_job.moments import by_group, total
 from spark_job.photos import check_group_by, contents, group_of, list_photos
@@ -35,7 +38,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
     models = digests(model_names(settings))
     identity = settings_id(settings, models)
 
-    with open_session(settings, spark) as session:
+    with open_session(settings, spark) as session, ExitStack() as held:
         with step(session, "list the inputs"):
             check_group_by(session, settings.group_by)
             sources = open_inputs(session, fetch(settings, console))
@@ -43,6 +46,10 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
 
         with step(session, "find the photos that have no row yet"):
             output = open_output(session, settings.output)
+            held.enter_context(only_run(output))
+            held.enter_context(damage_named(session, output))
+            if settings.repair:
+                console.repaired(repair(session, output))
             table = PhotosTable(session, output, identity)
             wanted = without_rows(listing.photos, settled(table.rows()))
             missing = wanted.count()

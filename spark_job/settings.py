@@ -94,6 +94,10 @@ class Settings:
     max_pixels: int = _option("a photo of more pixels is too_large", default=100_000_000, metavar="N", parse=quantity)
     max_bytes: int = _option("a photo of more bytes is too_large", default=64 * 2**20, metavar="N", parse=quantity)
     photo_timeout: float = _option("seconds after which one photo is timed_out", default=60.0, metavar="S")
+    repair: bool = _option(
+        "move files of the checkpoint that are damaged out of it, and encode the photos that they held once more",
+        default=False,
+    )
     master: str | None = _option("Spark's master URL", default=None, metavar="URL")
     conf: tuple[str, ...] = _option("a Spark property", default=(), metavar="K=V")
 

@@ -22,6 +22,9 @@ SCHEMA = """
     decode_ms float, detect_ms float, embed_ms float, settings_id string
 """
 
+# A page of Parquet has a checksum, which Spark writes and by default does not look at.
+VERIFY = {"parquet.page.verify-checksum.enabled": "true"}
+
 
 def open_output(spark: SparkSession, output: str) -> FileSystem:
     """The folder of the results, made where there is none. Raises SettingsError where that cannot be."""
@@ -46,7 +49,7 @@ class PhotosTable:
         if not self._folder.exists():
             return self._spark.createDataFrame([], SCHEMA)
         # Spark skips names that begin with _, and so what attempts under way have not committed.
-        rows = self._spark.read.options(**AS_IT_IS).schema(SCHEMA).parquet(self._folder.uri)
+        rows = self._spark.read.options(**AS_IT_IS, **VERIFY).schema(SCHEMA).parquet(self._folder.uri)
         return rows.where(F.col("settings_id") == self._settings_id)
 
     def append(self, rows: DataFrame) -> None:
