@@ -327,7 +327,7 @@ def draw(seconds: Seconds, steps: dict[str, dict[str, float]], path: Path) -> No
             left.text(start + share / 2, i, f"{ms:.1f}", ha="center", va="center")
             start += share
     left.set(title="ms of one core a photo", xlabel="share of the time")
-    left.legend(loc="lower right")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
     for name, ways in {
         "kernels": ("facemean, kernels, 1 process", f"facemean, kernels, {CORES} processes"),
         "whole job": tuple(
