@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 if not __package__:  # given to spark-submit as a file: the package is the folder it lies in
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from py4j.protocol import Py4JNetworkError
+
 from spark_job.console import Console
 from spark_job.errors import FacemeanError
 from spark_job.pipeline import run
@@ -43,6 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     except FacemeanError as error:
         print(f"facemean: error: {error}", file=sys.stderr)
         return error.exit_code
+    except (Py4JNetworkError, ConnectionError):
+        print(
+            "facemean: error: Spark's Java process ended, perhaps for want of memory: give it more with "
+            "--conf spark.driver.memory=4g; the same command goes on from here",
+            file=sys.stderr,
+        )
+        return FAILED
     except KeyboardInterrupt:
         print("facemean: stopped: the same command goes on from here", file=sys.stderr)
         return STOPPED

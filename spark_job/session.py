@@ -4,9 +4,10 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
@@ -72,7 +73,8 @@ def open_session(settings: Settings, spark: SparkSession | None = None) -> Itera
         yield session
     finally:
         if theirs is None:
-            started.stop()
+            with suppress(OSError, Py4JError):  # of a Java process that has gone: what ended it is told, not this
+                started.stop()
 
 
 @contextmanager
