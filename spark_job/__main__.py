@@ -11,10 +11,12 @@ from typing import Any, NoReturn
 if not __package__:  # given to spark-submit as a file: the package is the folder it lies in
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from py4j.protocol import Py4JNetworkError
+from py4j.protocol import Py4JJavaError, Py4JNetworkError
+from pyspark.errors import PySparkException
 
 from spark_job.console import Console
 from spark_job.errors import FacemeanError
+from spark_job.hadoop import reason
 from spark_job.pipeline import run
 from spark_job.preflight import preflight
 from spark_job.settings import Settings, flag, options
@@ -45,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     except FacemeanError as error:
         print(f"facemean: error: {error}", file=sys.stderr)
         return error.exit_code
+    except (Py4JJavaError, PySparkException) as error:
+        print(f"facemean: error: Spark failed: {reason(error)}; the same command goes on from here", file=sys.stderr)
+        return FAILED
     except (Py4JNetworkError, ConnectionError):
         print(
             "facemean: error: Spark's Java process ended, perhaps for want of memory: give it more with "
