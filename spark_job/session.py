@@ -42,6 +42,8 @@ def spark_session(settings: Settings) -> SparkSession:
         conf.set(*pair.split("=", 1))
     master = with_retries(settings.master or conf.get("spark.master") or "local[*]")
     conf.setMaster(master)
+    if os.environ.get("LC_ALL") in ("C", "POSIX"):
+        os.environ["LC_ALL"] = "C.UTF-8"  # in the other, Java lists no file whose name is not ASCII, without a word
     if master.startswith("local"):
         # Workers are this machine's: they run this interpreter and find this package.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
