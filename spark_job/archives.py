@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.hadoop import FileSystem
-from spark_job.inputs import IS_ARCHIVE
+from spark_job.inputs import IS_ARCHIVE, known_files
 
 IGNORE = "spark.sql.files.ignoreCorruptFiles"
 DAMAGED = "damaged"  # the kind of an archive's own row in a listing
@@ -85,10 +85,7 @@ def _sources_in(listing: DataFrame) -> set[str]:
 
 def files_of(archives: DataFrame) -> list[str]:
     """The URIs of the archives, as the column source has them."""
-    jvm: Any = archives.sparkSession.sparkContext._jvm
-    # One string, since each element of a Java array is a call. Java writes file:///a where source has file:/a.
-    joined = jvm.org.apache.hadoop.util.StringUtils.join("\n", archives._jdf.inputFiles()).replace(":///", ":/")
-    return [uri for uri in joined.split("\n") if re.search(IS_ARCHIVE, uri)]
+    return [uri for uri in known_files(archives) if re.search(IS_ARCHIVE, uri)]
 
 
 def _reads(archives: DataFrame) -> bool:

@@ -151,9 +151,7 @@ def _open_binary(spark: SparkSession, roots: list[str]) -> dict[str, DataFrame]:
 def _empty_files(spark: SparkSession, files: DataFrame) -> DataFrame:
     """The files of no bytes, which Spark's listing knows and its scan drops without a word."""
     jvm: Any = spark.sparkContext._jvm
-    # One string, since each element of a Java array is a call; a URI has no line end. Java writes file:///a here.
-    joined = jvm.org.apache.hadoop.util.StringUtils.join("\n", files._jdf.inputFiles()).replace(":///", ":/")
-    known = [uri for uri in joined.split("\n") if uri and not re.search(IS_ARCHIVE, uri)]
+    known = [uri for uri in known_files(files) if not re.search(IS_ARCHIVE, uri)]
     dropped: list[str] = []
     if known and files.count() < len(known):
         sources = spark.createDataFrame([(uri,) for uri in known], "source string")
@@ -167,6 +165,14 @@ def _empty_files(spark: SparkSession, files: DataFrame) -> DataFrame:
         F.lit(b"").alias("content"),
         "source",
     )
+
+
+def known_files(rows: DataFrame) -> list[str]:
+    """The URIs of all files that a reader's listing knows, as the column source has them."""
+    jvm: Any = rows.sparkSession.sparkContext._jvm
+    # One string, since each element of a Java array is a call; a URI has no line end. Java writes file:///a here.
+    joined = jvm.org.apache.hadoop.util.StringUtils.join("\n", rows._jdf.inputFiles()).replace(":///", ":/")
+    return [uri for uri in joined.split("\n") if uri]
 
 
 def _open_table(spark: SparkSession, root: str) -> DataFrame:
