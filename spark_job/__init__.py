@@ -1,5 +1,6 @@
 """The mean face embedding of any collection of photos, exact and checkable: from spark_job import Settings, run."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from spark_job.errors import FacemeanError
@@ -8,6 +9,10 @@ from spark_job.settings import Settings
 if TYPE_CHECKING:
     from spark_job.pipeline import run
     from spark_job.results import Result
+
+# ONNX Runtime would keep an identifier of the machine in the user's folder, and send events of its use. Nothing of
+# what people do with faces leaves the machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["FacemeanError", "Result", "Settings", "run"]
 

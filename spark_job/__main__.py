@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 if not __package__:  # given to spark-submit as a file: the package is the folder it lies in
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from py4j.protocol import Py4JJavaError, Py4JNetworkError
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
 from spark_job.console import Console
@@ -22,7 +22,7 @@ from spark_job.preflight import preflight
 from spark_job.settings import Settings, flag, options
 
 DONE, FAILED, TOO_MANY_FAILED = 0, 1, 3
-STOPPED = 130
+STOPPED, STOPPED_SAYS = 130, "stopped: the same command goes on from here"
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,7 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command of the command line; returns the exit code."""
     chosen = vars(parser().parse_args(arguments))
     command, quiet, as_json = chosen.pop("command"), chosen.pop("quiet", False), chosen.pop("json", False)
-    signal.signal(signal.SIGTERM, _interrupt)
+    stopped: list[int] = []
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        stopped.append(signum)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
     logging.disable(logging.ERROR)  # py4j logs the stack of an interrupt, which main tells in a line
     try:
         if command == "check":
@@ -44,22 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
         result = run(Settings(**_settings(chosen)), console=(console := Console(quiet, as_json)))
         console.show(result)
         return TOO_MANY_FAILED if result.too_many_failed else DONE
-    except FacemeanError as error:
-        print(f"facemean: error: {error}", file=sys.stderr)
-        return error.exit_code
-    except (Py4JJavaError, PySparkException) as error:
-        print(f"facemean: error: Spark failed: {reason(error)}; the same command goes on from here", file=sys.stderr)
-        return FAILED
-    except (Py4JNetworkError, ConnectionError):
-        print(
-            "facemean: error: Spark's Java process ended, perhaps for want of memory: give it more with "
-            "--conf spark.driver.memory=4g; the same command goes on from here",
-            file=sys.stderr,
-        )
-        return FAILED
-    except KeyboardInterrupt:
-        print("facemean: stopped: the same command goes on from here", file=sys.stderr)
-        return STOPPED
+    except (KeyboardInterrupt, FacemeanError, Py4JError, PySparkException, ConnectionError) as error:
+        # A SIGTERM to the whole process group ends Java too, and what that breaks may be seen first.
+        code, why = (STOPPED, STOPPED_SAYS) if stopped or isinstance(error, KeyboardInterrupt) else _told(error)
+        print(f"facemean: {why}", file=sys.stderr)
+        return code
 
 
 def parser() -> Parser:
@@ -103,8 +98,16 @@ def _settings(chosen: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()}
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _told(error: Exception) -> tuple[int, str]:
+    """The exit code and the line for what ended a run."""
+    if isinstance(error, FacemeanError):
+        return error.exit_code, f"error: {error}"
+    if isinstance(error, (Py4JJavaError, PySparkException)):
+        return FAILED, f"error: Spark failed: {reason(error)}; the same command goes on from here"
+    return FAILED, (
+        "error: Spark's Java process ended, perhaps for want of memory: give it more with "
+        "--conf spark.driver.memory=4g; the same command goes on from here"
+    )
 
 
 if __name__ == "__main__":

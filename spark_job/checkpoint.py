@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from spark_job.errors import OutputError
 from spark_job.hadoop import AS_IT_IS, FileSystem
+from spark_job.session import step
 from spark_job.store import SCHEMA, VERIFY
 
 PHOTOS, ASIDE = "photos", "damaged"
@@ -64,8 +65,9 @@ def find_damaged(spark: SparkSession, output: FileSystem) -> list[str]:
 
 def _reads(spark: SparkSession, paths: list[str]) -> bool:
     try:
-        rows = spark.read.schema(SCHEMA).options(**AS_IT_IS, **VERIFY).parquet(*paths)
-        rows.select(F.bit_xor(F.xxhash64("*"))).collect()
+        with step(spark, "look for damaged files of the checkpoint"):
+            rows = spark.read.schema(SCHEMA).options(**AS_IT_IS, **VERIFY).parquet(*paths)
+            rows.select(F.bit_xor(F.xxhash64("*"))).collect()
     except (Py4JJavaError, PySparkException):
         return False
     return True

@@ -1,6 +1,7 @@
 """Console: what a person sees of a run: plan and progress on standard error, the result on standard output."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,8 +62,13 @@ class Console:
         self.say(f"watch    {context.uiWebUrl or 'the Spark UI is off'}")
 
     @contextmanager
-    def progress(self, what: str, total: int, done: Callable[[], int]) -> Iterator[None]:
-        """While the body runs, show how many of total are done, how many a second, and the time left."""
+    def progress(
+        self, what: str, total: int, done: Callable[[], int], tell: Callable[[float, float], None] | None = None
+    ) -> Iterator[None]:
+        """While the body runs, show how many of total are done, how many a second, and the time left.
+
+        tell is called with the last two, and the time left (s) is nan while nothing is done.
+        """
         stop, started = Event(), time.monotonic()
         columns = (
             TextColumn(what),
@@ -78,9 +84,12 @@ class Console:
                 stopped = stop.wait(POLL_S)
                 count, now = done(), time.monotonic()
                 rate = count / (now - started)
+                left_s = max(total - count, 0) / rate if rate else math.nan
+                if tell:
+                    tell(rate, left_s)
                 bar.update(task, completed=count, rate=rate)
                 if not self._err.is_terminal and (stopped or now - said >= LINE_EVERY_S):
-                    left = f"{(total - count) / rate:.0f} s left" if rate else "starting"
+                    left = f"{left_s:.0f} s left" if rate else "starting"
                     self.say(f"{what}: {count:,} of {total:,}, {rate:.1f}/s, {left}")
                     said = now
                 if stopped:

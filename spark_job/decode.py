@@ -10,13 +10,15 @@ from typing import NamedTuple
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
-from PIL import ImageFile, ImageOps
+from PIL import ExifTags, ImageFile
 
 from spark_job.errors import PhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"BM", b"GIF8", b"II*\0", b"MM\0*")
 WHITE = (255, 255, 255, 255)
+STRIP_PIXELS = 2**20
+Pixels = NDArray[np.uint8]
 
 
 class Image(NamedTuple):
@@ -25,7 +27,7 @@ class Image(NamedTuple):
     The pixels may be fewer than the photo's: scale is how many of its px one of them stands for.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     width: int
     height: int
 
@@ -55,7 +57,9 @@ def decode(content: bytes, max_pixels: int, enough_px: int | None = None) -> Ima
             if enough_px and file.format == "JPEG":
                 file.draft(None, _at_least(enough_px, width, height))
             file.load()
-            pixels = np.array(_rgb(_upright(file)), dtype=np.uint8, order="C")
+            orientation = _orientation(file)
+            pixels = _rgb_pixels(file)
+        pixels = np.ascontiguousarray(_upright(pixels, orientation))
     except PhotoError:
         raise
     except PIL.UnidentifiedImageError:
@@ -91,18 +95,36 @@ def _strict_pillow() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES, PIL.Image.MAX_IMAGE_PIXELS = truncated, max_pixels
 
 
-def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
-    """The image turned by its EXIF orientation; as it is where the EXIF block is damaged."""
+def _orientation(image: PIL.Image.Image) -> int:
+    """EXIF's number for how the image lies; 1, upright, where the EXIF block is damaged."""
     try:
-        return ImageOps.exif_transpose(image)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # damaged metadata raise any type, and the pixels are good all the same
-        return image
+        return 1
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """The pixels turned by EXIF orientation."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def _rgb_pixels(image: PIL.Image.Image) -> Pixels:
+    """The pixels as RGB, made by strips: with the image, they are all that is in memory at once."""
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    rows = max(STRIP_PIXELS // image.width, 1)
+    for top in range(0, image.height, rows):
+        strip = pixels[top : top + rows]
+        strip[:] = np.asarray(_rgb(image.crop((0, top, image.width, top + len(strip)))))
+    return pixels
 
 
 def _rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     if image.mode.startswith("I"):  # 16 bits, held in 16 or 32
-        wide = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
-        image = PIL.Image.fromarray((wide >> 8).astype(np.uint8))
+        image = PIL.Image.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
     if image.mode == "F":
         raise PhotoError("unsupported", "floating-point pixels have no agreed brightness")
     if image.has_transparency_data:

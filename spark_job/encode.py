@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,6 @@ from spark_job.engine import Engine, load, model_names
 from spark_job.errors import ModelError, PhotoError
 from spark_job.isolate import isolated, time_limit
 from spark_job.models import digests
-from spark_job.photos import group_of
 from spark_job.settings import Settings, settings_id
 from spark_job.store import SCHEMA
 
@@ -41,17 +41,19 @@ class Located(NamedTuple):
     chips: list[NDArray[np.uint8]]
 
 
-def encode(photos: DataFrame, settings: Settings, models: Mapping[str, str], done: Accumulator[int]) -> DataFrame:
-    """Rows of the photos table for photos (path, length, modificationTime, content).
+def encode(
+    photos: DataFrame, settings: Settings, models: Mapping[str, str], done: Accumulator[Counter[str]]
+) -> DataFrame:
+    """Rows of the photos table for photos (path, length, modificationTime, group, content).
 
-    models: name -> sha256 as the driver has them; done counts photos, for live progress only.
+    models: name -> sha256 as the driver has them; done counts photos by status, for live progress only.
     """
     # Microseconds go to pandas and back as integers: timestamps would lose the hour that clocks repeat.
     rows = photos.select(
         "path",
         "length",
         F.unix_micros("modificationTime").alias("modified_us"),
-        group_of(settings.group_by).alias("group"),
+        "group",
         "content",
     )
     encoder = partition_encoder(settings, models, done)
@@ -61,7 +63,7 @@ def encode(photos: DataFrame, settings: Settings, models: Mapping[str, str], don
 
 
 def partition_encoder(
-    settings: Settings, models: Mapping[str, str], done: Accumulator[int]
+    settings: Settings, models: Mapping[str, str], done: Accumulator[Counter[str]]
 ) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """The pandas UDF: it encodes the photos of a partition, an Arrow batch at a time.
 
@@ -76,7 +78,7 @@ def partition_encoder(
         encode_batch = _one_by_one if context and context.attemptNumber() else _together
         for rows in encode_batch((batch.to_dict("records") for batch in batches), settings):
             yield pd.DataFrame(rows, dtype=object)
-            done.add(len(rows))
+            done.add(Counter(row["status"] for row in rows))
 
     return encode_partition
 

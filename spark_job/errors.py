@@ -13,11 +13,24 @@ FacemeanError                  1  the run failed
 PhotoError is apart: it never ends a run. It becomes the status and the message of one photo's row.
 """
 
+import re
+
+LOGIN = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]*@")
+SIGNATURE = re.compile(r"(?i)([?&](?:x-amz-[\w-]+|sig|signature|token)=)[^&\s'\"]+")
+
+
+def without_secrets(text: str) -> str:
+    """Text as it may be shown: URLs without user:password@, and without what signs them."""
+    return SIGNATURE.sub(r"\1***", LOGIN.sub("***@", text))
+
 
 class FacemeanError(Exception):
     """Root of the errors an operator sees; the message names the cause and the remedy."""
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(without_secrets(message))
 
 
 class UsageError(FacemeanError):

@@ -1,6 +1,7 @@
 """Hadoop's file systems from the driver: any URI that Spark reads or writes."""
 
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,40 @@ from spark_job.errors import OutputError
 
 # An option of Spark's readers: a [ in the path is a [, and no pattern.
 AS_IT_IS = {"__globPaths__": False}
+# Hadoop's word for a stream whose file appears whole when it is closed, and not before: an object store's.
+WHOLE_ON_CLOSE = "fs.capability.outputstream.abortable"
+CREATE_ONCE = "fs.option.create.conditional.overwrite"
+# For the first request only: a store that does not answer is told in half a minute. Later ones are tried for minutes.
+IMPATIENT = {
+    "fs.s3a.attempts.maximum": "0",
+    "fs.s3a.retry.limit": "1",
+    "fs.s3a.connection.establish.timeout": "15s",
+    "fs.s3a.connection.timeout": "15s",
+}
+REASON_CHARS = 160  # of a store that lists all that it tried
+# What the exceptions of a store say -> what to do about it.
+REMEDIES = (
+    (
+        r"S3AFileSystem not found|No FileSystem for scheme \W?s3a",
+        "the jars of s3a:// are missing: fetch them with scripts/jars conf/s3-jars.txt, or see docs/storage.md",
+    ),
+    (
+        r"(?i)No AWS credentials|Unable to load credentials",
+        "no key was found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or see docs/storage.md",
+    ),
+    (
+        r"UnknownStoreException|NoSuchBucket|bucket does not exist",
+        "there is no such bucket at this endpoint: check its name, and spark.hadoop.fs.s3a.endpoint",
+    ),
+    (
+        r"S3, Status Code: 403",
+        "the store refuses it: check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role, and what they may do",
+    ),
+    (
+        r"(?s)s3a.*(ConnectException|UnknownHostException|ConnectTimeout|Unable to execute HTTP request)",
+        "no store answers there: check spark.hadoop.fs.s3a.endpoint, and the network",
+    ),
+)
 
 
 class FileSystem:
@@ -38,7 +73,22 @@ class FileSystem:
 
     def _path(self, *names: str) -> Any:
         """A Hadoop Path, which reads no percent signs: names stay as they are."""
-        return self._hadoop.fs.Path("/".join((self.uri, *names)))
+        text = "/".join((self.uri, *names))
+        is_bucket = re.fullmatch(r"[^/]+://[^/]+", text)  # without a / at its end, a relative path
+        return self._hadoop.fs.Path(f"{text}/" if is_bucket else text)
+
+    def contact(self) -> None:
+        """Ask a store for this path with little patience: a wrong endpoint, bucket or key is told at once."""
+        if self.is_local:
+            return
+        conf = self._hadoop.conf.Configuration(self._conf)
+        for name, value in IMPATIENT.items():
+            conf.set(name, value)
+        store = self._hadoop.fs.FileSystem.newInstance(self._path().toUri(), conf)
+        try:
+            store.exists(self._path())
+        finally:
+            store.close()
 
     def glob(self) -> list[Any]:
         """The FileStatus of the URI itself where it exists, else of all that it matches as a glob."""
@@ -81,18 +131,22 @@ class FileSystem:
             stream.close()
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write a file where there is none of this name yet; returns whether it did."""
+        """Write a file where there is none of this name yet; returns whether it did: of several at once, one does."""
         try:
-            stream = self._fs.create(self._path(name), False)
+            # An object store sees only when the stream is closed whether another was first.
+            builder = self._fs.createFile(self._path(name)).overwrite(False)
+            self._write(builder.opt(CREATE_ONCE, "true").build(), content)
         except Py4JJavaError:
             if self.exists(name):
                 return False
             raise
+        return True
+
+    def _write(self, stream: Any, content: bytes) -> None:
         try:
             stream.write(content)
         finally:
             stream.close()
-        return True
 
     def move(self, name: str, to: str) -> None:
         """Rename a file or folder to what is not there yet."""
@@ -102,11 +156,10 @@ class FileSystem:
     def replace_file(self, name: str, content: bytes) -> None:
         """Write a file whole: a reader sees the old one or the new one."""
         new, path = self._path(f".{name}.new"), self._path(name)
-        stream = self._fs.create(new, True)
-        try:
-            stream.write(content)
-        finally:
-            stream.close()
+        if self._fs.hasPathCapability(path, WHOLE_ON_CLOSE):  # where a rename is a copy and a removal
+            self._write(self._fs.create(path, True), content)
+            return
+        self._write(self._fs.create(new, True), content)
         if self.is_local:  # what Hive registers for such does not replace, and says so by a False only
             Path(new.toUri().getPath()).replace(path.toUri().getPath())
             return
@@ -131,7 +184,8 @@ class FileSystem:
 def reason(error: Py4JJavaError | PySparkException) -> str:
     """What an exception of Spark's says, in one line.
 
-    That is the exception of the Python worker, where there was one; else the file that was read, and the first cause.
+    That is the exception of the Python worker, where there was one; else the file that was read, and the first cause,
+    and what to do about it where that is known.
     """
     raised = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception): .+)$", str(error), re.MULTILINE)
     if raised and "Traceback (most recent call last)" in str(error):
@@ -139,9 +193,12 @@ def reason(error: Py4JJavaError | PySparkException) -> str:
     if isinstance(error, PySparkException):
         return str(error).strip().split("\n")[0]
     exception: Any = error.java_exception
-    says = []
+    says, chain = [], ""
     while exception is not None:
         says.append(str(exception.getMessage() or exception.toString()).split("\n")[0])
+        chain += f"{exception.toString()}\n"
         exception = exception.getCause()
     reading = [line for line in says[:-1] if "reading file" in line]
-    return " ".join([*reading[:1], says[-1]])
+    remedies = [remedy for pattern, remedy in REMEDIES if re.search(pattern, chain)]
+    told = " ".join([*reading[:1], says[-1]])
+    return f"{textwrap.shorten(told, REASON_CHARS)}: {remedies[0]}" if remedies else told

@@ -7,7 +7,7 @@ import platform
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
@@ -16,9 +16,10 @@ from spark_job.errors import OutputError
 from spark_job.hadoop import FileSystem, reason
 
 NAME = ".facemean.lock"
-RENEWED_EVERY_S = 15.0
-# A run that was busy, or cut off from the storage, for so long is taken for dead.
-STALE_S = 120.0
+RENEWED_EVERY_S = 5.0
+# A run that was cut off from the storage for so long is taken for dead. One that goes on where another was killed
+# waits for this time at most, and two runs at once cost time, not the result: rows count once for each photo.
+STALE_S = 20.0
 
 
 @contextmanager
@@ -31,17 +32,18 @@ def only_run(output: FileSystem) -> Iterator[None]:
 @contextmanager
 def _flock(output: FileSystem) -> Iterator[None]:
     """On a local file system: the kernel lets go of the lock when the process ends, however it does."""
-    handle = os.open(Path(output.local_path) / NAME, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
+    with ExitStack() as held:
         try:
+            handle = os.open(Path(output.local_path) / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+            held.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            os.ftruncate(handle, 0)
+            os.write(handle, _who())
+        except BlockingIOError:
             raise _held(output, os.read(handle, 4096)) from None
-        os.ftruncate(handle, 0)
-        os.write(handle, _who())
+        except OSError as error:  # a full disk, or a file system without locks
+            raise OutputError(f"{output.uri} cannot be locked: {error.strerror}") from None
         yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -49,10 +51,10 @@ def lease(output: FileSystem, renewed_every_s: float = RENEWED_EVERY_S, stale_s:
     """On any other: a file that is written again and again; one that was not for stale_s is a dead run's."""
     me = _who()
     try:
-        if not output.create(NAME, me):
-            if _age_s(output) < stale_s:
-                raise _held(output, output.read(NAME))
-            output.replace_file(NAME, me)
+        while not output.create(NAME, me):
+            if by := _living(output, renewed_every_s, stale_s):
+                raise _held(output, by)
+            output.remove(NAME)
     except Py4JJavaError as error:
         raise OutputError(f"{output.uri} cannot be locked: {reason(error)}") from None
     done = threading.Event()
@@ -74,12 +76,27 @@ def _renew(output: FileSystem, me: bytes, done: threading.Event, every_s: float)
             continue  # of storage that is away for a moment: the next time may do
 
 
-def _age_s(output: FileSystem) -> float:
-    """How long ago the lock was renewed, by the storage's own clock."""
-    output.replace_file(NAME + ".now", b"")
-    now_ms, renewed_ms = output.modified_ms(NAME + ".now"), output.modified_ms(NAME)
-    output.remove(NAME + ".now")
-    return (now_ms - renewed_ms) / 1e3
+def _living(output: FileSystem, every_s: float, stale_s: float) -> bytes | None:
+    """Who holds the lock, if they live: they renew it before it is stale, by the storage's own clock."""
+    try:
+        by, found_ms = output.read(NAME), output.modified_ms(NAME)
+        while output.modified_ms(NAME) == found_ms:
+            if _now_ms(output) - found_ms >= stale_s * 1e3:
+                return None
+            time.sleep(every_s / 4)
+    except Py4JJavaError:
+        if output.exists(NAME):
+            raise
+        return None  # they have just ended
+    return by
+
+
+def _now_ms(output: FileSystem) -> int:
+    probe = f"{NAME}.{platform.node()}.{os.getpid()}"
+    output.replace_file(probe, b"")
+    now_ms = output.modified_ms(probe)
+    output.remove(probe)
+    return now_ms
 
 
 def _who() -> bytes:

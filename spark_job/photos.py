@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_job.archives import DAMAGED, with_damaged
-from spark_job.errors import InputError, SettingsError
+from spark_job.archives import with_damaged
+from spark_job.errors import InputError
 from spark_job.hadoop import reason
-from spark_job.inputs import Sources
+from spark_job.inputs import KEY, NOT_READ, Sources
+from spark_job.session import step
 
-KEY = ["path", "length", "modificationTime"]
 # Up to so many files are named to Spark one by one, so that only their bytes are read.
 MAX_NAMED = 100_000
 # A source of fewer partitions for each core than this is spread over more by a shuffle.
@@ -26,7 +26,7 @@ EXAMPLES = 3
 
 
 class Listing(NamedTuple):
-    """photos: path, length, modificationTime, source and kind of each, once; and what was counted on the way.
+    """photos: path, length, modificationTime, group, source and kind of each, once; and what was counted on the way.
 
     rows: all that the inputs hold, which stays in Spark's cache until it is told otherwise.
     """
@@ -45,11 +45,11 @@ def list_photos(sources: Sources) -> Listing:
     is_photo = F.col("is_photo")
     keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
     try:
-        archives = sources.kinds.get("archive")
-        rows = with_damaged(sources.listing(), archives) if archives else sources.listing().persist()
-        photos, others, distinct, *held = rows.agg(
-            F.count_if(is_photo), F.count_if(~is_photo), keys, *holds_photo.values()
-        ).collect()[0]
+        rows = with_damaged(sources) if "archive" in sources.kinds else sources.listing().persist()
+        with step(rows.sparkSession, "count the photos of the inputs"):
+            photos, others, distinct, *held = rows.agg(
+                F.count_if(is_photo), F.count_if(~is_photo), keys, *holds_photo.values()
+            ).collect()[0]
     except (Py4JJavaError, PySparkException) as error:
         raise InputError(f"the inputs cannot be listed: {reason(error)}") from None
     for text, holds in zip(holds_photo, held, strict=True):
@@ -58,30 +58,28 @@ def list_photos(sources: Sources) -> Listing:
     examples = [row.path for row in rows.where(~is_photo).select("path").limit(EXAMPLES).collect()] if others else []
     wanted = rows.where(is_photo)
     once = wanted if photos == distinct else wanted.dropDuplicates(KEY)
-    return Listing(rows, once, distinct, photos - distinct, others, examples)
+    return Listing(rows, once, distinct, photos - distinct, others + sources.looks.outside, examples)
 
 
 def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) -> DataFrame:
-    """The wanted photos (path, length, modificationTime) with their content, spread over tasks.
+    """The wanted photos (path, length, modificationTime, group) with their content, spread over tasks.
 
     wanted: rows of the listing; is_all: whether it is the whole of it. content is null where the photo is longer
     than max_bytes, and such a one is never read. Of the files, only those that hold a wanted photo are opened.
     """
     spark = wanted.sparkSession
     cores = spark.sparkContext.defaultParallelism
-    named = None if is_all else _sources_of(wanted)
-    is_small = F.col("length") <= max_bytes
-    parts = [
-        wanted.where(~is_small & (F.col("kind") != DAMAGED)).select(*KEY, F.lit(None).cast("binary").alias("content"))
-    ]
-    counts = (
-        wanted.where(F.col("kind") != DAMAGED).groupBy("kind").agg(F.count("*"), F.count_distinct("source")).collect()
-    )
+    is_small, can_be_read = F.col("length") <= max_bytes, ~F.col("kind").isin(*NOT_READ)
+    parts = [wanted.where(~is_small & can_be_read).select(*KEY, "group", F.lit(None).cast("binary").alias("content"))]
+    readable = wanted.where(can_be_read)
+    with step(spark, "find the files that hold the photos"):
+        named = None if is_all else _sources_of(wanted)
+        counts = readable.groupBy("kind").agg(F.count("*"), F.count_distinct("source")).collect()
     for kind, photos, files in counts:
         part = sources.kinds[kind].where(F.col("is_photo") & is_small)
         if named is not None:
             part = part.where(f"source IN ({', '.join(map(_sql_string, named))})")
-        part = part.select(*KEY, "content")
+        part = part.select(*KEY, "group", "content")
         if not is_all and (kind != "file" or named is None):
             keys = wanted.where(F.col("kind") == kind).select(*KEY)
             part = part.join(keys.hint("broadcast" if photos <= MAX_NAMED else "shuffle_hash"), KEY, "left_semi")
@@ -97,23 +95,6 @@ def task_count(photos: int, cores: int) -> int:
     """How many tasks encode so many photos."""
     fewest, most = PHOTOS_A_TASK
     return math.ceil(photos / min(max(photos // (TASKS_A_CORE * cores), fewest), most))
-
-
-def group_of(group_by: str) -> Column:
-    """A photo's group by its path, as --group-by says: a string, null where it has none."""
-    if group_by == "none":
-        return F.lit(None).cast("string")
-    pattern = r"([^/]+?)!?/[^/]+$" if group_by == "parent" else group_by
-    group = F.regexp_extract("path", pattern, 1)
-    return F.when(group != "", group)
-
-
-def check_group_by(spark: SparkSession, group_by: str) -> None:
-    """Raise SettingsError where Java, which applies it, does not take an expression that Python takes."""
-    try:
-        spark.range(1).select(F.lit("").alias("path")).select(group_of(group_by)).collect()
-    except (Py4JJavaError, PySparkException) as error:
-        raise SettingsError(f"--group-by {group_by!r} is not a regular expression of Java's: {reason(error)}") from None
 
 
 def _sources_of(wanted: DataFrame) -> list[str] | None:

@@ -15,9 +15,11 @@ from spark_job.encode import encode
 from spark_job.engine import model_names
 from spark_job.inputs import open_inputs
 from spark_job.lock import only_run
+from spark_job.metrics import Gauges
 from spark_job.models import digests
 from spark_job.moments import by_group, total
-from spark_job.photos import check_group_by, contents, group_of, list_photos
+from spark_job.names import check_group_by
+from spark_job.photos import contents, list_photos
 from spark_job.results import Result
 from spark_job.runtimes import check_installed
 from spark_job.session import open_session, step
@@ -41,10 +43,10 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
     with open_session(settings, spark) as session, ExitStack() as held:
         with step(session, "list the inputs"):
             check_group_by(session, settings.group_by)
-            sources = open_inputs(session, fetch(settings, console))
+            sources = open_inputs(session, fetch(settings, console), settings)
             listing = list_photos(sources)
 
-        with step(session, "find the photos that have no row yet"):
+        with step(session, f"find the photos that have no row of settings {identity}"):
             output = open_output(session, settings.output)
             held.enter_context(only_run(output))
             held.enter_context(damage_named(session, output))
@@ -54,30 +56,31 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             wanted = without_rows(listing.photos, settled(table.rows()))
             missing = wanted.count()
         console.plan(settings, identity, listing, missing, session.sparkContext)
+        gauges = Gauges(session.sparkContext, listing.listed, missing)
 
         clock.append(time.monotonic())
         if missing:
-            done = session.sparkContext.accumulator(0)
-            with step(session, f"encode {missing:,} photos"), console.progress("photos", missing, lambda: done.value):
+            with step(session, f"encode {missing:,} photos"):
                 photos = contents(sources, wanted, missing == listing.listed, settings.max_bytes)
-                with leniently(session):  # what does not come is accounted for below
-                    table.append(encode(photos, settings, models, done))
+                # What does not come is accounted for below.
+                with leniently(session), console.progress("photos", missing, gauges.done, gauges.tell):
+                    table.append(encode(photos, settings, models, gauges.statuses))
         clock.append(time.monotonic())
 
         with step(session, "count the photos by status"):
             account_for_unread(sources, listing, table, settings, models)
             outcomes = current(listing.photos, table.rows(), "status", "message")
             counts = results.tally(outcomes, listing.listed)
-            failures = results.first_failures(outcomes)
-        with step(session, "sum the embeddings"):
+            gauges.settle(counts)
+            failures = results.first_failures(outcomes, counts)
+        with step(session, f"sum the embeddings of {counts['ok']:,} photos"):
             faces = current(listing.photos, table.rows(), "faces")
             moments = total(faces)
             results.check_has_faces(moments, counts)
         n_groups = None
         if settings.group_by != "none":
             with step(session, "sum the embeddings of each group"):
-                groups = by_group(faces.withColumn("group", group_of(settings.group_by)))
-                n_groups = results.write_groups(output, groups)
+                n_groups = results.write_groups(output, by_group(faces))
 
         result = Result(
             settings=settings,

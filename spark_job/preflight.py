@@ -7,9 +7,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
+import pyspark
+
+from spark_job.cluster import PREFIX, Cluster
 from spark_job.engine import load
 from spark_job.errors import FacemeanError, PreflightError
 from spark_job.models import MODEL_FILES, model_digest, model_path
@@ -23,16 +27,21 @@ GIB = 2**30
 
 def preflight(settings: Settings) -> bool:
     """Print a line for each check, ok or the remedy; returns whether all are ok."""
-    checks: dict[str, Callable[[], str]] = {
-        "python": _python,
-        "java": _java,
-        "pyspark": lambda: version("pyspark"),
+    checks: dict[str, Callable[[], str]] = {"python": _python, "java": _java, "pyspark": lambda: pyspark.__version__}
+    if (settings.master or "").startswith(PREFIX):
+        with closing(Cluster(settings, str(settings.master))) as cluster:
+            return _all_ok(checks | cluster.checks())
+    checks |= {
         "dlib": _dlib,
         "models": _models,
         "processor": _processor,
-        "memory": _memory,
+        "memory": lambda: _memory(settings),
         "executors": lambda: _executors(settings),
     }
+    return _all_ok(checks)
+
+
+def _all_ok(checks: dict[str, Callable[[], str]]) -> bool:
     all_ok = True
     for name, check in checks.items():
         try:
@@ -85,8 +94,10 @@ def _processor() -> str:
     return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {' '.join(told)}"
 
 
-def _memory() -> str:
-    a_core = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB / len(os.sched_getaffinity(0))
+def _memory(settings: Settings) -> str:
+    chosen = re.fullmatch(r"local(?:\[(\d+)(?:,\d+)?\])?", settings.master or "")
+    cores = int(chosen[1] or 1) if chosen else len(os.sched_getaffinity(0))
+    a_core = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB / cores
     if a_core < MIN_MEMORY_A_CORE:
         raise PreflightError(f"{a_core:.1f} GiB a core: give fewer cores, as --master 'local[1]'")
     return f"{a_core:.1f} GiB a core"

@@ -11,19 +11,23 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pyspark
 from numpy.typing import NDArray
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_job.encode import FAILURES, STATUSES
-from spark_job.errors import InvariantError, NoFaceError
-from spark_job.hadoop import AS_IT_IS, FileSystem
+from spark_job.errors import InvariantError, NoFaceError, OutputError, without_secrets
+from spark_job.hadoop import AS_IT_IS, FileSystem, reason
+from spark_job.inputs import KEY
 from spark_job.moments import Moments
+from spark_job.names import hashed
+from spark_job.session import step
 from spark_job.settings import Settings
 
 PACKAGES = (
     "facemean",
-    "pyspark",
     "dlib-bin",
     "dlib",
     "face_recognition",
@@ -89,7 +93,7 @@ class Result:
 def tally(rows: DataFrame, listed: int) -> dict[str, int]:
     """listed, and how many photos have each status.
 
-    rows: one per listed photo, status null where it has no row.
+    rows: KEY and status, one for each listed photo, status null where it has no row.
     Raises InvariantError where a photo has no row, or the statuses do not add up to the photos listed.
     """
     counts = {row.status: row["count"] for row in rows.groupBy("status").count().collect()}
@@ -100,14 +104,22 @@ def tally(rows: DataFrame, listed: int) -> dict[str, int]:
             f"run, or their archive cannot be read to its end ({', '.join(map(repr, paths))}, ...): run it again"
         )
     if sum(counts.values()) != listed:
-        raise InvariantError(f"{listed:,} photos were listed and {sum(counts.values()):,} have a row: {counts}")
+        several = rows.groupBy(*KEY).count().where("count > 1").limit(SHOWN).collect()
+        named = ", ".join(repr(row.path) for row in several)
+        raise InvariantError(
+            f"{listed:,} photos were listed and {sum(counts.values()):,} rows count ({counts})"
+            + (f": more than one of {named}, ..." if named else "")
+        )
     return {"listed": listed, **{status: counts.get(status, 0) for status in STATUSES}}
 
 
-def first_failures(rows: DataFrame) -> list[tuple[str, str, str]]:
-    """path, status and message of the first photos that failed, by path."""
+def first_failures(rows: DataFrame, counts: dict[str, int]) -> list[tuple[str, str, str]]:
+    """path, status and message of the first photos that failed, by path; counts: the tally of the rows."""
+    if not any(counts[status] for status in FAILURES):
+        return []
     failed = rows.where(F.col("status").isin(*FAILURES)).orderBy("path").limit(SHOWN)
-    return [(row.path, row.status, row.message) for row in failed.select("path", "status", "message").collect()]
+    with step(rows.sparkSession, "find the first photos that failed"):
+        return [(row.path, row.status, row.message) for row in failed.select("path", "status", "message").collect()]
 
 
 def check_has_faces(moments: Moments, photos: dict[str, int]) -> None:
@@ -122,16 +134,21 @@ def check_has_faces(moments: Moments, photos: dict[str, int]) -> None:
 
 
 def write(output: FileSystem, result: Result) -> None:
-    """Replace mean.npy and then mean.json, each whole or not at all."""
+    """Replace mean.npy and then mean.json, each whole or not at all. Raises OutputError where that cannot be."""
     npy = io.BytesIO()
     np.save(npy, result.mean.astype("<f8"), allow_pickle=False)
-    output.replace_file("mean.npy", npy.getvalue())
-    output.replace_file("mean.json", (json.dumps(document(result), indent=1) + "\n").encode())
+    files = {"mean.npy": npy.getvalue(), "mean.json": (json.dumps(document(result), indent=1) + "\n").encode()}
+    for name, content in files.items():
+        try:
+            output.replace_file(name, content)
+        except Py4JJavaError as error:
+            raise OutputError(f"{output.uri}/{name} cannot be written: {reason(error)}") from None
 
 
 def document(result: Result) -> dict[str, Any]:
     """mean.json as a dict."""
     error = result.moments.standard_error()
+    inputs = result.settings.inputs
     choices = {name: value for name, value in asdict(result.settings).items() if name not in NOT_SHOWN}
     return {
         "count": result.count,
@@ -146,7 +163,7 @@ def document(result: Result) -> dict[str, Any]:
         "settings_id": result.settings_id,
         "models": result.models,
         "versions": versions(),
-        "inputs": list(result.settings.inputs),
+        "inputs": [hashed(text) if result.settings.hash_paths else without_secrets(text) for text in inputs],
         "started": result.started.isoformat(timespec="seconds"),
         "seconds": round(result.seconds, 3),
         "photos_per_second": round(result.photos_per_second, 2),
@@ -159,12 +176,13 @@ def write_groups(output: FileSystem, groups: DataFrame) -> int:
     new = ".groups.new"
     groups.write.mode("overwrite").parquet(f"{output.uri}/{new}")
     output.replace_folder("groups", new)
-    return groups.sparkSession.read.options(**AS_IT_IS).parquet(f"{output.uri}/groups").count()
+    with step(groups.sparkSession, "count the groups"):
+        return groups.sparkSession.read.options(**AS_IT_IS).parquet(f"{output.uri}/groups").count()
 
 
 def versions() -> dict[str, str]:
     """The versions of what the figures were made with."""
-    found: dict[str, Any] = {"python": platform.python_version()}
+    found: dict[str, Any] = {"python": platform.python_version(), "pyspark": pyspark.__version__}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -3,13 +3,16 @@
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from py4j.protocol import Py4JError
-from pyspark import SparkConf
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
+from pyspark.traceback_utils import SCCallSiteSync
 
 from spark_job.settings import Settings
 
@@ -25,19 +28,30 @@ REQUIRED = {
     "spark.sql.execution.arrow.maxBytesPerBatch": str(64 * 2**20),
     # With the default of one task a folder, listing thousands of folders takes most of a small run.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
+    # A task's rows are durable when it ends. The committers that clusters set for S3 make them so when the job does.
+    "spark.sql.sources.commitProtocolClass": (
+        "org.apache.spark.sql.execution.datasources.SQLHadoopMapReduceCommitProtocol"
+    ),
+    "spark.sql.parquet.output.committer.class": "org.apache.parquet.hadoop.ParquetOutputCommitter",
     # The number of tasks is set by the number of photos (spark.sql.files.minPartitionNum), not by their bytes.
     "spark.sql.files.maxPartitionBytes": str(2**40),
 }
 
 
 def spark_session(settings: Settings) -> SparkSession:
-    """A Spark session from conf/local.conf, spark-submit's own properties, and --master and --conf over both.
+    """A Spark session from conf/local.conf, conf/s3.conf, spark-submit's own properties, and --master and --conf.
 
-    Under spark-submit the JVM already runs: its properties win over the file's.
+    The later win. Under spark-submit the JVM already runs with its properties.
     """
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # under spark-submit: without this, SparkConf() does not ask its JVM
+        SparkContext._ensure_initialized()
     conf = SparkConf()
-    for name, value in read_properties(conf_file("local.conf")).items():
-        conf.setIfMissing(name, value)
+    for file in ("local.conf", "s3.conf"):
+        for name, value in read_properties(conf_file(file)).items():
+            conf.setIfMissing(name, value)
+    # As properties, they reach executors that have no such file.
+    for name, value in read_properties(conf_file("metrics.properties")).items():
+        conf.setIfMissing(f"spark.metrics.conf.{name}", value)
     for pair in settings.conf:
         conf.set(*pair.split("=", 1))
     master = with_retries(settings.master or conf.get("spark.master") or "local[*]")
@@ -52,11 +66,23 @@ def spark_session(settings: Settings) -> SparkSession:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         conf.setIfMissing("spark.driver.host", "localhost")
         conf.setIfMissing("spark.driver.bindAddress", "127.0.0.1")
-    logging = f"-Dlog4j2.configurationFile={conf_file('log4j2.properties').as_uri()}"
-    conf.set("spark.driver.extraJavaOptions", f"{conf.get('spark.driver.extraJavaOptions', '')} {logging}")
+    conf.set("spark.driver.extraJavaOptions", f"{conf.get('spark.driver.extraJavaOptions', '')} {logging_option()}")
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    _tell_no_end_of_java(spark.sparkContext)
     return spark
+
+
+def _tell_no_end_of_java(context: SparkContext) -> None:
+    """Where Java's process goes first, main says so in a line: the thread that reads accumulators prints no stack."""
+    server: Any = context._accumulatorServer
+    tell = server.handle_error
+
+    def handle_error(request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], EOFError | ConnectionError):
+            tell(request, client_address)
+
+    server.handle_error = handle_error
 
 
 @contextmanager
@@ -75,21 +101,25 @@ def open_session(settings: Settings, spark: SparkSession | None = None) -> Itera
         yield session
     finally:
         if theirs is None:
-            with suppress(OSError, Py4JError):  # of a Java process that has gone: what ended it is told, not this
+            # Of a Java process that has gone: what ended it is told, not this.
+            with suppress(OSError, Py4JError), warnings.catch_warnings(action="ignore"):
                 started.stop()
 
 
 @contextmanager
 def step(spark: SparkSession, what: str) -> Iterator[None]:
-    """Name the jobs and stages of a step in the Spark UI."""
+    """Name the jobs, stages and SQL executions of a step in the Spark UI. A step within another has its own name."""
     context = spark.sparkContext
-    context.setJobDescription(what)
-    context.setLocalProperty("callSite.short", what)
-    try:
-        yield
-    finally:
-        context.setLocalProperty("spark.job.description", None)  # type: ignore[arg-type]
-        context.setLocalProperty("callSite.short", None)  # type: ignore[arg-type]
+    before = {name: context.getLocalProperty(name) for name in ("spark.job.description", "callSite.short")}
+    # While it is held, PySpark does not put lines of code in the place of the name.
+    with SCCallSiteSync(context):  # type: ignore[no-untyped-call]
+        for name in before:
+            context.setLocalProperty(name, what)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                context.setLocalProperty(name, value)  # type: ignore[arg-type]
 
 
 def with_retries(master: str) -> str:
@@ -97,6 +127,11 @@ def with_retries(master: str) -> str:
     if master == "local":
         return "local[1,4]"
     return re.sub(r"^local\[([0-9]+|\*)\]$", r"local[\1,4]", master)
+
+
+def logging_option() -> str:
+    """Java's option for a log of errors only."""
+    return f"-Dlog4j2.configurationFile={conf_file('log4j2.properties').as_uri()}"
 
 
 def conf_file(name: str) -> Path:

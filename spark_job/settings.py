@@ -26,6 +26,10 @@ IDENTITY = (
 )
 MIN_DETECT_SIZE = 80  # px: the smallest face that dlib's detectors find
 MAX_CONTENT_BYTES = 2**31 - 1 - 16  # a Spark binary value is a Java array
+# Spark properties whose value is a secret, by their name.
+SENSITIVE = r"(?i)((access|secret|encryption)\.key|secret|password|token)$|\baccount\.key\b"
+# Kubernetes' secrets, named and not told.
+BY_NAME = r"spark\.kubernetes\.(driver|executor)\.(secrets|secretKeyRef)\."
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
@@ -94,6 +98,10 @@ class Settings:
     max_pixels: int = _option("a photo of more pixels is too_large", default=100_000_000, metavar="N", parse=quantity)
     max_bytes: int = _option("a photo of more bytes is too_large", default=64 * 2**20, metavar="N", parse=quantity)
     photo_timeout: float = _option("seconds after which one photo is timed_out", default=60.0, metavar="S")
+    hash_paths: bool = _option(
+        "keep a keyed SHA-256 of each photo's path and group in place of them; the key is in FACEMEAN_HASH_KEY",
+        default=False,
+    )
     repair: bool = _option(
         "move files of the checkpoint that are damaged out of it, and encode the photos that they held once more",
         default=False,
@@ -126,8 +134,7 @@ class Settings:
         self._check_group_by()
         self._check_checksum()
         for pair in self.conf:
-            if not re.match(r"spark\.[^=\s]+=", pair):
-                raise SettingsError(f"--conf {pair!r} is not of the form spark.NAME=VALUE")
+            check_property(pair)
 
     def _check_group_by(self) -> None:
         if self.group_by in ("none", "parent"):
@@ -161,6 +168,18 @@ class Settings:
     def identity(self) -> dict[str, Any]:
         """The choices that change a row's faces or its status."""
         return {name: getattr(self, name) for name in IDENTITY} | {"detect_size": self.bounded_px or 0}
+
+
+def check_property(pair: str) -> None:
+    """That K=V is a Spark property, and none that holds a secret. Raises SettingsError."""
+    name = pair.partition("=")[0]  # the value is not shown: it may be a secret
+    if not re.match(r"spark\.[^=\s]+=", pair):
+        raise SettingsError(f"--conf {name!r} is not of the form spark.NAME=VALUE")
+    if re.search(SENSITIVE, name) and not re.match(BY_NAME, name):
+        raise SettingsError(
+            f"--conf {name} is a secret, which any user of this machine sees on a command line: set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, or see docs/storage.md"
+        )
 
 
 def settings_id(settings: Settings, models: Mapping[str, str]) -> str:

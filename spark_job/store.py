@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from spark_job.errors import OutputError, SettingsError
 from spark_job.hadoop import AS_IT_IS, FileSystem, reason
-from spark_job.photos import KEY
+from spark_job.inputs import KEY
 
 SCHEMA = """
     path string, length long, modificationTime timestamp, `group` string,
@@ -30,6 +30,7 @@ def open_output(spark: SparkSession, output: str) -> FileSystem:
     """The folder of the results, made where there is none. Raises SettingsError where that cannot be."""
     try:
         folder = FileSystem(spark, output)
+        folder.contact()
         folder.make()
     except Py4JJavaError as error:
         raise SettingsError(f"--output {output!r} cannot be written to: {reason(error)}") from None
@@ -72,7 +73,7 @@ def settled(rows: DataFrame) -> DataFrame:
 
 
 def current(listing: DataFrame, rows: DataFrame, *columns: str) -> DataFrame:
-    """These columns of the one row of each photo of the listing; all are null where it has none.
+    """These columns of the one row of each photo of the listing, and its group; all are null where it has none.
 
     Rows of photos that are gone from the inputs, or were replaced, do not count. Of several for one photo, a settled
     one counts, and always the same: two entries of an archive may have one name, time and length.
@@ -81,7 +82,7 @@ def current(listing: DataFrame, rows: DataFrame, *columns: str) -> DataFrame:
     one = F.max_by(F.struct(*columns), "order").alias("row")
     # The order is taken before the rows are shuffled, so that only what is asked for is.
     return (
-        listing.select(*KEY)
+        listing.select(*KEY, "group")
         .join(rows.select(*KEY, *columns, order).groupBy(*KEY).agg(one), KEY, "left")
-        .select(*KEY, "row.*")
+        .select(*KEY, "group", "row.*")
     )

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 
-from pyspark import Accumulator
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from spark_job.archives import DAMAGED, leniently
+from spark_job.archives import leniently, one_by_one
 from spark_job.encode import encode
-from spark_job.inputs import Sources
-from spark_job.photos import KEY, Listing, contents, group_of
+from spark_job.inputs import DAMAGED, KEY, NOT_READ, Sources
+from spark_job.metrics import status_counts
+from spark_job.photos import Listing, contents
+from spark_job.session import step
 from spark_job.settings import Settings, settings_id
 from spark_job.store import SCHEMA, PhotosTable, without_rows
 
@@ -17,6 +18,7 @@ from spark_job.store import SCHEMA, PhotosTable, without_rows
 UNREAD = {
     "archive": ("truncated", "its archive is damaged, encrypted or cut short at this photo, or before it"),
     "file": ("unreadable", "it could not be read, or was changed or removed after it was listed"),
+    "nameless": ("unreadable", "its name is not valid UTF-8, and Java cannot open such: rename it"),
     "table": ("unreadable", "its table could not be read, or was changed after it was listed"),
 }
 NOTHING = ("unreadable", "the archive cannot be opened: it is damaged, or is no archive of the kind its name says")
@@ -29,32 +31,42 @@ def account_for_unread(
 ) -> None:
     """Give a row to every listed photo that has none: what one more reading gives, or why there is nothing.
 
-    A reading that breaks off for the network's sake looks like damage: hence the second. Rows of what could not be
+    A reading that breaks off for the network's sake looks like damage: hence the second. What a zip holds behind
+    damage is then read one by one. Rows of what could not be
     read have no decode_ms, and the next run tries those photos again.
     """
     spark = listing.photos.sparkSession
     unread = without_rows(listing.photos, table.rows())
-    if unread.isEmpty():
-        return
-    readable = unread.where(F.col("kind") != DAMAGED)
-    if not readable.isEmpty():
-        ignored: Accumulator[int] = spark.sparkContext.accumulator(0)
-        with leniently(spark):
+    with step(spark, "look for photos that were not read"):
+        if unread.isEmpty():
+            return
+        readable = unread.where(~F.col("kind").isin(*NOT_READ))
+        has_readable = not readable.isEmpty()
+    if has_readable:
+        with step(spark, "encode photos that were not read the first time"), leniently(spark):
             photos = contents(sources, readable, is_all=False, max_bytes=settings.max_bytes)
-            table.append(encode(photos, settings, models, ignored))
-    # The rest, by the rows that there are by now.
-    table.append(_rows(without_rows(listing.photos, table.rows()), listing.photos, settings, models))
+            table.append(encode(photos, settings, models, status_counts(spark.sparkContext)))
+            rest = without_rows(readable, table.rows())
+            table.append(
+                encode(one_by_one(rest, settings.max_bytes), settings, models, status_counts(spark.sparkContext))
+            )
+    with step(spark, "write rows for photos that cannot be read"):  # by the rows that there are by now
+        refused = spark.createDataFrame(
+            [(uri, *told) for uri, told in sources.looks.refused.items()], "source string, refused string, why string"
+        )
+        unread = without_rows(listing.photos, table.rows()).join(F.broadcast(refused), "source", "left")
+        table.append(_rows(unread, listing.photos, settings, models))
 
 
 def _rows(unread: DataFrame, photos: DataFrame, settings: Settings, models: Mapping[str, str]) -> DataFrame:
-    """Rows of the photos table for rows of the listing."""
+    """Rows of the photos table for rows of the listing, with why they were refused where they were."""
     nothing = unread.sparkSession.createDataFrame([], SCHEMA)
     held = photos.where("kind = 'archive'").groupBy("source").agg(F.count("*").alias("held"))
     rows = unread.join(held, "source", "left").select(
         *KEY,
-        group_of(settings.group_by).alias("group"),
-        _says(0).alias("status"),
-        _says(1).alias("message"),
+        "group",
+        F.coalesce("refused", _says(0)).alias("status"),
+        F.coalesce("why", _says(1)).alias("message"),
         F.array().cast(nothing.schema["faces"].dataType).alias("faces"),
         F.lit(settings_id(settings, models)).alias("settings_id"),
     )

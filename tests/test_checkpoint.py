@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from chaos import flip_an_embedding
 
 from spark_job import run
 from spark_job.errors import OutputError
@@ -11,16 +12,6 @@ from spark_job.errors import OutputError
 
 def parts(output: str) -> list[Path]:
     return sorted(Path(output, "photos").glob("part-*.parquet"), key=lambda part: part.stat().st_size)
-
-
-def flip_an_embedding(part: Path) -> None:
-    """Change one byte in the middle of the embeddings."""
-    group = pq.ParquetFile(part).metadata.row_group(0)
-    columns = [group.column(i) for i in range(group.num_columns)]
-    column = next(column for column in columns if "embedding" in column.path_in_schema)
-    content = bytearray(part.read_bytes())
-    content[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size // 2] ^= 0x10
-    part.write_bytes(content)
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "flip"])

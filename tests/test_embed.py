@@ -1,7 +1,9 @@
 import importlib.util
+import multiprocessing
 import re
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import dlib
@@ -38,6 +40,18 @@ def chips(faces: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 def test_embeddings_are_those_of_dlib(onnx: Embedder, chips: NDArray[np.uint8]) -> None:
     np.testing.assert_allclose(onnx(chips), dlib_embedder()(chips), rtol=0, atol=2e-6)
+
+
+def test_2000_faces_have_the_embeddings_of_dlib_to_1e_5(onnx: Embedder, chips: NDArray[np.uint8]) -> None:
+    real = chips[: -len(reference_chips())]
+    faces = np.concatenate([jittered(chip, -(-2000 // len(real))) for chip in real])[:2000]
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as processes:
+        dlibs = np.concatenate(list(processes.map(_by_dlib, np.split(faces, 8))))
+    assert np.abs(onnx(faces) - dlibs).max() < 1e-5
+
+
+def _by_dlib(chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return dlib_embedder()(chips)
 
 
 def test_stored_reference_values_are_those_of_dlib() -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from spark_job import Settings
 from spark_job.errors import InputError
-from spark_job.inputs import open_inputs
-from spark_job.photos import KEY, contents, list_photos
+from spark_job.inputs import KEY, open_inputs
+from spark_job.photos import contents, list_photos
 from spark_job.session import open_session
 
 
@@ -22,7 +23,7 @@ def session(spark, settings):
 
 def listed(session, *inputs):
     """Path -> length of the photos listed, and the listing."""
-    listing = list_photos(open_inputs(session, list(map(str, inputs))))
+    listing = list_photos(open_inputs(session, list(map(str, inputs)), SETTINGS))
     rows = listing.photos.collect()
     assert len(rows) == listing.listed
     return {row.path: row.length for row in rows}, listing
@@ -34,6 +35,7 @@ def put(path: Path, content: bytes = b"\xff\xd8\xff some bytes") -> Path:
     return path
 
 
+SETTINGS = Settings(("none",), "none")
 HARD_NAMES = (
     "_DSC0001.jpg", "UPPER.JPEG", "two words.png", "per%20cent.webp", "what?.gif", "br[ack]et.bmp", "{brace}.tif",
     "quo'te\".tiff", "line\nend.jpg", "äccent.jpg", "$(touch x).jpg", "<script>.jpg", "back\\slash.jpg",
@@ -76,6 +78,16 @@ def test_an_archive_gives_a_row_for_each_of_its_photos(session, tmp_path, suffix
     assert listing.skipped == 1
 
 
+@pytest.mark.parametrize("suffix", ["tar", "zip"])
+def test_the_names_that_tar_writes_for_the_folder_it_stands_in_are_photos(session, tmp_path, suffix):
+    put(tmp_path / "photos" / "a.jpg")
+    put(tmp_path / "photos" / "sub" / "b.jpg")
+    put(tmp_path / "photos" / ".hidden" / "c.jpg")
+    archive = shutil.make_archive(str(tmp_path / "all"), suffix, tmp_path / "photos", ".")
+    found, _ = listed(session, archive)
+    assert set(found) == {f"file:{archive}!/a.jpg", f"file:{archive}!/sub/b.jpg"}
+
+
 def test_a_glob_gives_its_matches_and_a_name_that_looks_like_one_itself(session, tmp_path):
     for name in ("a1.jpg", "a2.jpg", "b1.jpg", "a[12].jpg"):
         put(tmp_path / name)
@@ -113,7 +125,7 @@ def test_only_the_wanted_photos_are_read(session, tmp_path):
     for name in ("a.jpg", "b'.jpg", "c.jpg"):
         put(tmp_path / name, name.encode())
     shutil.make_archive(str(tmp_path / "all"), "zip", tmp_path)
-    sources = open_inputs(session, [str(tmp_path)])
+    sources = open_inputs(session, [str(tmp_path)], SETTINGS)
     listing = list_photos(sources)
     wanted = listing.photos.where('path rlike "b\'.jpg$"')
     rows = contents(sources, wanted, is_all=False, max_bytes=100)
@@ -123,7 +135,7 @@ def test_only_the_wanted_photos_are_read(session, tmp_path):
     }
     everything = contents(sources, listing.photos, is_all=True, max_bytes=5)
     assert sorted(row.content is None for row in everything.collect()) == [False] * 4 + [True] * 2
-    assert everything.columns == [*KEY, "content"]
+    assert everything.columns == [*KEY, "group", "content"]
 
 
 @pytest.mark.parametrize("name", ["missing", "missing*.jpg", "notes.txt", "empty", "archive.zip", "t.parquet"])

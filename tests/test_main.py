@@ -39,6 +39,14 @@ def called(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
         (["run", "PHOTOS", "--output", "OUT", "--group-by", "(?P<a>x)"], "--group-by"),
         (["run", "PHOTOS", "--output", "OUT", "--checksum", "md5:1"], "--checksum"),
         (["run", "PHOTOS", "--output", "OUT", "--conf", "x"], "--conf"),
+        (
+            ["run", "PHOTOS", "--output", "OUT", "--conf", "spark.hadoop.fs.s3a.secret.key=hush"],
+            "AWS_SECRET_ACCESS_KEY",
+        ),
+        (["run", "PHOTOS", "--output", "OUT", "--conf", "fs.s3a.secret.key=hush"], "fs.s3a.secret.key"),
+        (["run", "http://me:hush@127.0.0.1:9/photos.tgz", "--output", "OUT"], "cannot be downloaded"),
+        (["run", "http://127.0.0.1:9/photos.tgz?X-Amz-Signature=hush", "--output", "OUT"], "cannot be downloaded"),
+        (["run", "s3a://me:hush@bucket/photos", "--output", "OUT"], "cannot be read"),
         (["run", "PHOTOS", "--output", "OUT", "--nonsense"], "--nonsense"),
         (["run", "MISSING", "--output", "OUT"], "does not exist"),
         (["run", "PHOTOS/*.heic", "--output", "OUT"], "does not exist"),
@@ -66,6 +74,7 @@ def test_a_wrong_argument_or_input_is_one_line_and_exit_2_and_nothing_is_written
     assert out == ""
     assert re.search(says, err)
     assert re.fullmatch(r"facemean: error: [^\n]+\n", err)
+    assert "hush" not in err
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "cache") == ["EMPTY", "NOTES"]
 
 

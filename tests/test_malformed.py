@@ -6,12 +6,14 @@ import struct
 import threading
 import time
 import zlib
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from spark_job import Settings, run
 from spark_job.encode import FAILURES, STATUSES
@@ -19,6 +21,7 @@ from spark_job.encode import FAILURES, STATUSES
 FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "gif": "GIF", "tif": "TIFF"}
 GIB = 2**30
 HUGE = 60_000  # px a side: 3.6 gigapixels
+HONEST = ("jpg", "png", "tif")  # the others take long to make
 HARD_NAMES = (
     "new\nline", "quo'te\"s", "<script>alert(1)<", "😀", "two words", "per%20cent", "co:lon", "st*ar?[1]{a,b}",
     "_camera", "-rf", "$(reboot)", "back\\slash", "n" * 250, "tab\tbell\a", "u\u202egpj.exe",
@@ -31,9 +34,9 @@ def face(face_photos: Path) -> Image.Image:
         return photo.convert("RGB")
 
 
-def encoded(image: Image.Image, format_: str) -> bytes:
+def encoded(image: Image.Image, format_: str, **options: object) -> bytes:
     file = io.BytesIO()
-    image.save(file, format_)
+    image.save(file, format_, **options)
     return file.getvalue()
 
 
@@ -76,6 +79,36 @@ def bombs(face: Image.Image):
     yield "bomb.webp", b"RIFF" + struct.pack("<I", len(webp) + 10) + b"WEBP" + vp8x + bytes(webp[12:])
 
 
+def honest_bombs(face: Image.Image):
+    """Small files that hold what they say: images of 144 megapixels, and metadata of 100 MB."""
+    blank = Image.new("L", (12_000, 12_000))
+    options = {"TIFF": {"compression": "tiff_deflate"}, "JPEG": {"quality": 10}}
+    for suffix in HONEST:
+        format_ = FORMATS[suffix]
+        yield f"honest.{suffix}", encoded(blank, format_, **options.get(format_, {}))
+    text = PngInfo()
+    text.add_text("comment", "\0" * 10**8, zip=True)
+    yield "text_bomb.png", encoded(face, "PNG", pnginfo=text)
+    yield "profile_bomb.png", encoded(face, "PNG", icc_profile=bytes(10**8))
+    frames = [Image.new("L", (9, 9), i % 256) for i in range(1000)]
+    yield "frames_bomb.gif", encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    yield "segments.jpg", encoded(face, "JPEG")[:2] + b"\xff\xe1\0\x02" * 500_000 + encoded(face, "JPEG")[2:]
+
+
+def forms(face: Image.Image):
+    """Suffix and bytes of the other forms in which photos come."""
+    wide = Image.fromarray(np.asarray(face.convert("L")).astype(np.uint16) << 8)
+    yield "progressive.jpg", encoded(face, "JPEG", progressive=True)
+    yield "cmyk.jpg", encoded(face.convert("CMYK"), "JPEG")
+    yield "palette.png", encoded(face.convert("P"), "PNG", transparency=3)
+    yield "sixteen.png", encoded(wide, "PNG")
+    yield "clear.png", encoded(face.convert("RGBA"), "PNG")
+    yield "lossless.webp", encoded(face, "WEBP", lossless=True, method=0)
+    yield "interlaced.gif", encoded(face, "GIF", interlace=1)
+    for compression in ("tiff_lzw", "tiff_deflate", "packbits", "jpeg"):
+        yield f"{compression}.tif", encoded(face, "TIFF", compression=compression)
+
+
 def write_corpus(folder: Path, face: Image.Image) -> int:
     random = np.random.default_rng(2)
     contents = {suffix: encoded(face, format_) for suffix, format_ in FORMATS.items()}
@@ -85,7 +118,13 @@ def write_corpus(folder: Path, face: Image.Image) -> int:
     files += [(f"not_{a}.{b}", contents[a]) for a in contents for b in contents if a != b]
     files += [(f"{name}.jpg", contents["jpg"]) for name in HARD_NAMES]
     files += [(f"text.{suffix}", b"<html>not found</html>") for suffix in FORMATS]
-    files += list(bombs(face))
+    files += list(bombs(face)) + list(honest_bombs(face))
+    small = face.resize((160, 160))
+    files += [
+        (f"{name}_{form}", content)
+        for form, whole in forms(small)
+        for name, content in islice(damaged(whole, random), 0, 46, 4)
+    ]
     folder.mkdir()
     for name, content in files:
         (folder / name).write_bytes(content)
@@ -128,6 +167,7 @@ def test_every_malformed_file_has_a_row_and_the_others_count(spark, face, tmp_pa
     assert {rows[f"text.{suffix}"].status for suffix in FORMATS} == {"unsupported"}
     # What a header says is not believed where the file is no such image: both refuse it.
     assert {rows[f"bomb.{suffix}"].status for suffix in FORMATS} <= {"too_large", "unreadable", "truncated"}
+    assert {rows[f"honest.{suffix}"].status for suffix in HONEST} == {"too_large"}
     names = [f"not_{a}.{b}" for a in FORMATS for b in FORMATS if a != b]
     assert {name: rows[name].message for name in names if rows[name].status not in ("ok", "no_face")} == {}
     assert result.too_many_failed

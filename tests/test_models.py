@@ -1,6 +1,8 @@
 import contextlib
 import importlib.util
 import multiprocessing
+import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -131,3 +133,11 @@ def test_altered_weights_give_a_model_or_a_model_error(at: int, offset: int, val
     altered[max(0, at + offset)] = value
     with contextlib.suppress(ModelError):
         onnx_graph.mmod(dlib_weights.read_network(bytes(altered)))
+
+
+def test_onnx_runtime_keeps_no_identifier_of_the_machine_and_sends_nothing(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "FACEMEAN_CACHE": str(tmp_path / "cache")}
+    code = "from spark_job.models import session; session('resnet')"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"cache"}

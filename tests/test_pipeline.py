@@ -176,12 +176,17 @@ def test_no_face_at_all_is_an_error_and_writes_no_mean(spark, settings, sample):
     assert not Path(chosen.output, "mean.json").exists()
 
 
-def test_a_photo_without_a_row_fails_the_run(spark):
-    rows = spark.createDataFrame([("a", "ok"), ("b", None)], "path string, status string")
-    with pytest.raises(InvariantError, match=r"1 of 2 .*'b'"):
-        tally(rows, 2)
-    with pytest.raises(InvariantError, match="3 photos were listed and 1 have a row"):
-        tally(rows.where("path = 'a'"), 3)
+def test_a_photo_without_its_one_row_fails_the_run_and_is_named(spark):
+    made = [("a", 1, None, "ok"), ("b", 1, None, "no_face"), ("c", 1, None, None)]
+    rows = spark.createDataFrame(made, "path string, length long, modificationTime timestamp, status string")
+    with_rows = rows.where("status IS NOT NULL")
+    assert tally(with_rows, 2)["ok"] == 1
+    with pytest.raises(InvariantError, match=r"1 of 3 .*'c'"):
+        tally(rows, 3)
+    with pytest.raises(InvariantError, match=r"3 photos were listed and 2 rows count"):
+        tally(with_rows, 3)
+    with pytest.raises(InvariantError, match=r"2 photos were listed and 3 rows count .*: more than one of 'b'"):
+        tally(with_rows.unionByName(with_rows.where("path = 'b'")), 2)
 
 
 def test_the_callers_session_is_left_running_as_it_was(spark, settings, face_photos):

@@ -37,6 +37,37 @@ def test_a_wrong_choice_is_refused_by_its_name(wrong, named):
         dataclasses.replace(BASE, **wrong)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hadoop.fs.s3a.secret.key",
+        "hadoop.fs.s3a.bucket.photos.access.key",
+        "hadoop.fs.s3a.session.token",
+        "hadoop.fs.azure.account.key.me.dfs.core.windows.net",
+        "authenticate.secret",
+        "ssl.keyPassword",
+    ],
+)
+def test_a_property_that_is_a_secret_is_refused_and_its_value_not_shown(name):
+    with pytest.raises(SettingsError, match=name) as refused:
+        dataclasses.replace(BASE, conf=(f"spark.{name}=hush",))
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hadoop.fs.s3a.aws.credentials.provider",
+        "hadoop.hadoop.security.credential.provider.path",
+        "kubernetes.driver.secrets.keys",
+        "kubernetes.executor.secretKeyRef.AWS_SECRET_ACCESS_KEY",
+        "kubernetes.authenticate.oauthTokenFile",
+    ],
+)
+def test_a_property_that_says_where_a_secret_is_is_taken(name):
+    assert dataclasses.replace(BASE, conf=(f"spark.{name}=a",)).conf
+
+
 def test_settings_id_changes_with_every_choice_that_changes_a_row():
     another_engine = "onnx" if BASE.engine == "face_recognition" else "face_recognition"
     other = {
@@ -58,7 +89,7 @@ def test_settings_id_stays_where_a_choice_changes_no_row():
 def test_every_option_of_the_contract_is_there():
     assert {option.name for option in options()} == {
         "detector", "upsample", "face", "landmarks", "detect_size", "jitters", "engine", "group_by", "checksum",
-        "max_failed", "max_pixels", "max_bytes", "photo_timeout", "repair", "master", "conf",
+        "max_failed", "max_pixels", "max_bytes", "photo_timeout", "hash_paths", "repair", "master", "conf",
     }  # fmt: skip
 
 
