@@ -1,0 +1,341 @@
+"""Object storage: a run from and to a real S3 server, with keys that stand nowhere, and errors that say what to do.
+
+The server is S3Proxy, which checks Amazon's signatures and keeps each bucket as a folder.
+"""
+
+import dataclasses
+import gzip
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyspark
+import pytest
+from conftest import FAST
+from py4j.protocol import Py4JJavaError
+
+from spark_job import Settings, run
+from spark_job.__main__ import main
+from spark_job.errors import OutputError
+from spark_job.hadoop import FileSystem, reason
+from spark_job.lock import lease
+from spark_job.results import Result, document
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parent.parent
+SPARK_JARS = Path(pyspark.__file__).parent / "jars"
+ODD_NAMES = (
+    "two  words.jpg",
+    "100%.jpg",
+    "50%20.jpg",
+    "#1.jpg",
+    "a+b&c=d;e.jpg",
+    "who?.jpg",
+    "[a]{b}.jpg",
+    "a:b.jpg",
+    'it\'s "quoted".jpg',
+    "zażółć 写真.jpg",
+    "line\nend.jpg",
+    "_DSC0001.JPG",
+)
+
+
+def fetched(jars: str, folder: Path) -> Path:
+    """The folder with the jars of a list in it; where they cannot be had, the test is skipped."""
+    command = ["scripts/jars", jars, str(folder)]
+    environment = os.environ | {"SPARK_HOME": str(SPARK_JARS.parent)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"needs the jars of {jars} and could not fetch them: run {' '.join(command)}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
+    """A server with the buckets photos and results: its folder, endpoint, key and secret, and Spark's properties."""
+    if not list(SPARK_JARS.glob("hadoop-aws-*.jar")):
+        pytest.skip("s3a:// needs jars that Spark has not: run scripts/jars conf/s3-jars.txt")
+    (jar,) = fetched("tests/s3-server.txt", ROOT / "build" / "s3-server").glob("s3proxy-*.jar")
+    scratch = tmp_path_factory.mktemp("s3")
+    for bucket in ("photos", "results", "odd-photos", "odd-results"):
+        (scratch / "buckets" / bucket).mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    state = SimpleNamespace(folder=scratch / "buckets", endpoint=f"http://127.0.0.1:{port}")
+    state.key, state.secret = "KEY" + secrets.token_hex(8), secrets.token_hex(20)
+    properties = {
+        "s3proxy.endpoint": state.endpoint,
+        "s3proxy.authorization": "aws-v4",
+        "s3proxy.identity": state.key,
+        "s3proxy.credential": state.secret,
+        "jclouds.provider": "filesystem-nio2",
+        "jclouds.filesystem.basedir": state.folder,
+    }
+    state.properties = {
+        "fs.s3a.endpoint": state.endpoint,
+        "fs.s3a.endpoint.region": "us-east-1",
+        "fs.s3a.path.style.access": "true",
+    }
+    (scratch / "properties").write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+    with (scratch / "log").open("w") as log:
+        server = subprocess.Popen(["java", "-jar", jar, "--properties", scratch / "properties"], stdout=log, stderr=log)
+    try:
+        wait_for(lambda: f":{port}" in (scratch / "log").read_text() and answers(port), 30)
+        yield state
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def store(spark, s3) -> Iterator[SimpleNamespace]:
+    """The server, as the session of the tests reaches it."""
+    conf = spark.sparkContext._jsc.hadoopConfiguration()
+    keys = {"fs.s3a.access.key": s3.key, "fs.s3a.secret.key": s3.secret}
+    for name, value in {**s3.properties, **keys}.items():
+        conf.set(name, value)
+    yield s3
+    for name in {**s3.properties, **keys}:
+        conf.unset(name)
+
+
+@pytest.fixture
+def output(spark, store, request) -> FileSystem:
+    folder = FileSystem(spark, f"s3a://results/{request.node.name}")
+    folder.make()
+    return folder
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_for(holds: Callable[[], object], at_most_s: float) -> None:
+    deadline = time.monotonic() + at_most_s
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def put(spark, bucket: str, files: dict[str, Path | bytes]) -> None:
+    """Put objects into a bucket, by name."""
+    folder = FileSystem(spark, f"s3a://{bucket}")
+    for name, content in files.items():
+        folder.replace_file(name, content if isinstance(content, bytes) else content.read_bytes())
+
+
+def environment_page(ui: str) -> str:
+    """What Spark's UI shows of its properties, and Hadoop's."""
+    with urllib.request.urlopen(f"{ui}/api/v1/applications") as answer:
+        (application,) = json.load(answer)
+    with urllib.request.urlopen(f"{ui}/api/v1/applications/{application['id']}/environment") as answer:
+        return str(answer.read().decode())
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "spark_job", "run", *map(str, arguments)]
+
+
+@pytest.fixture(scope="module")
+def local(spark, sample, tmp_path_factory) -> Result:
+    """What a run on the sample gives in local mode."""
+    return run(Settings(inputs=(str(sample),), output=str(tmp_path_factory.mktemp("local")), **FAST), spark)
+
+
+def test_photos_and_archives_in_the_bucket_give_the_mean_of_local_mode(spark, store, settings, sample, local, tmp_path):
+    for i, path in enumerate(sorted(sample.rglob("*.*"))):
+        if not path.is_file():
+            continue
+        if i % 3 == 0:
+            put(spark, "photos", {f"mixed/{path.relative_to(sample)}": path})
+        elif i % 3 == 1:
+            with tarfile.open(tmp_path / "a.tar", "a") as archive:
+                archive.add(path, path.name)
+        else:
+            with zipfile.ZipFile(tmp_path / "b.zip", "a") as archive:
+                archive.write(path, path.name)
+    tgz = gzip.compress((tmp_path / "a.tar").read_bytes(), 1)
+    put(spark, "photos", {"archives/a.tgz": tgz, "archives/b.zip": tmp_path / "b.zip"})
+    inputs = "s3a://photos/mixed", "s3a://photos/archives/a.tgz", "s3a://photos/archives/*.zip"
+    remote = run(settings(*inputs, output="s3a://results/mixed", group_by="parent"), spark)
+    assert remote.photos == local.photos
+    assert remote.mean_sha256 == local.mean_sha256
+    results = store.folder / "results" / "mixed"
+    assert json.loads((results / "mean.json").read_text())["mean_sha256"] == local.mean_sha256
+    assert {path.name for path in results.iterdir()} == {"mean.json", "mean.npy", "photos", "groups"}
+    assert (results / "groups" / "_SUCCESS").exists()
+
+
+def test_keys_with_odd_names_are_photos_too_and_a_bucket_is_a_folder(spark, store, settings, face_photos):
+    put(spark, "odd-photos", {"face.jpg": next(face_photos.rglob("obama.jpg")), "empty.jpg": b""})
+    put(spark, "odd-photos", {f"odd/{name}": b"no photo" for name in ODD_NAMES})
+    chosen = settings("s3a://odd-photos", output="s3a://odd-results/")
+    result = run(chosen, spark)
+    rows = {row.path: row.status for row in spark.read.parquet("s3a://odd-results/photos").collect()}
+    expected = {f"s3a://odd-photos/odd/{name}": "unsupported" for name in ODD_NAMES}
+    assert rows == {**expected, "s3a://odd-photos/face.jpg": "ok", "s3a://odd-photos/empty.jpg": "empty"}
+    assert result.photos["listed"] == len(ODD_NAMES) + 2
+    again = run(chosen, spark)
+    assert (again.encoded, again.mean_sha256) == (0, result.mean_sha256)
+
+
+def test_of_several_that_create_a_file_at_once_one_does(output):
+    with ThreadPoolExecutor(8) as threads:
+        for i in range(4):
+            made = list(threads.map(lambda who, i=i: output.create(f"lock{i}", str(who).encode()), range(8)))
+            assert made.count(True) == 1
+            assert output.read(f"lock{i}") == str(made.index(True)).encode()
+
+
+def test_a_second_run_in_the_bucket_is_refused_and_a_dead_ones_lock_is_taken(output):
+    with (
+        lease(output, renewed_every_s=1),
+        pytest.raises(OutputError, match="another run"),
+        lease(output, renewed_every_s=1),
+    ):
+        pass
+    assert output.create(".facemean.lock", b"of a run that died")
+    with lease(output, renewed_every_s=0.5, stale_s=2):
+        pass
+    assert output.children() == []
+
+
+def test_a_reader_of_a_result_that_is_replaced_sees_the_old_one_or_the_new_one_or_that_it_changed(output):
+    contents = [bytes([65 + i]) * 200_000 for i in range(12)]
+    output.replace_file("mean.json", contents[0])
+    seen, told, done = [], [], threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                seen.append(output.read("mean.json"))
+            except Py4JJavaError as error:
+                told.append(reason(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for content in contents[1:]:
+        output.replace_file("mean.json", content)
+    done.set()
+    reader.join()
+    assert len(set(seen)) > 1
+    assert set(seen) <= set(contents)
+    assert all("Status Code: 412" in text or "changed" in text for text in told)
+
+
+def test_a_run_killed_on_the_way_goes_on_in_the_bucket_and_the_secret_stands_nowhere(
+    spark, s3, store, sample, local, tmp_path
+):
+    put(spark, "photos", {f"killed/{path.relative_to(sample)}": path for path in sample.rglob("*.*") if path.is_file()})
+    log = {"enabled": "true", "dir": tmp_path.as_uri(), "compress": "false"}
+    properties = {f"spark.eventLog.{name}": value for name, value in log.items()}
+    properties |= {f"spark.hadoop.{name}": value for name, value in s3.properties.items()}
+    conf = [word for name, value in properties.items() for word in ("--conf", f"{name}={value}")]
+    inputs = ["s3a://photos/killed", "--output", "s3a://results/killed", "--detector", "hog", "--max-failed", "1"]
+    arguments = command(*inputs, "--master", "local[2]", *conf)
+    environment = os.environ | {"AWS_ACCESS_KEY_ID": s3.key, "AWS_SECRET_ACCESS_KEY": s3.secret}
+    photos, said = s3.folder / "results" / "killed" / "photos", tmp_path / "said"
+    with said.open("w") as file:
+        outputs = {"stdout": file, "stderr": file}
+        killed = subprocess.Popen(arguments, cwd=ROOT, env=environment, start_new_session=True, **outputs)
+        try:
+            wait_for(lambda: "watch " in said.read_text() or killed.poll() is not None, 90)
+            shown = environment_page(*re.findall(r"^watch +(http\S+)", said.read_text(), re.MULTILINE))
+            wait_for(lambda: list(photos.glob("part-*")) or killed.poll() is not None, 90)
+        finally:
+            os.killpg(killed.pid, signal.SIGKILL)
+            killed.wait()
+    assert not (s3.folder / "results" / "killed" / "mean.json").exists()
+
+    done = subprocess.run([*arguments, "--json"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    told = json.loads(done.stdout)
+    assert 0 < told["encoded"] < told["photos"]["listed"]
+    assert told["mean_sha256"] == local.mean_sha256
+
+    assert "fs.s3a.secret.key" in shown
+    paths = [*tmp_path.rglob("*"), *(s3.folder / "results").rglob("*")]
+    written = [path.read_bytes() for path in paths if path.is_file()]
+    assert any(b"SparkListenerApplicationEnd" in content for content in written)
+    for text in (*written, shown.encode(), done.stdout.encode(), done.stderr.encode()):
+        assert s3.secret.encode() not in text
+        assert s3.key.encode() not in text
+
+
+def test_a_password_in_an_input_is_not_in_mean_json(local):
+    settings = dataclasses.replace(local.settings, inputs=("http://me:hush@host/a.tgz",))
+    assert document(dataclasses.replace(local, settings=settings))["inputs"] == ["http://***@host/a.tgz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "properties", "says"),
+    [
+        (["s3a://nobucket/photos", "--output", "OUT"], {}, "no such bucket at this endpoint: .*fs.s3a.endpoint"),
+        (["PHOTOS", "--output", "s3a://nobucket/out"], {}, "no such bucket at this endpoint"),
+        (["s3a://photos/nothing", "--output", "OUT"], {}, "does not exist"),
+        (
+            ["s3a://wrongkey/photos", "--output", "OUT"],
+            {"fs.s3a.bucket.wrongkey.secret.key": "wrong"},
+            "the store refuses it: .*AWS_ACCESS_KEY_ID",
+        ),
+        (
+            ["s3a://nobody/photos", "--output", "OUT"],
+            {"fs.s3a.bucket.nobody.endpoint": "http://127.0.0.1:9"},
+            "no store answers there: .*fs.s3a.endpoint",
+        ),
+        (
+            ["s3a://nokey/photos", "--output", "OUT"],
+            {
+                "fs.s3a.bucket.nokey.access.key": "",
+                "fs.s3a.bucket.nokey.secret.key": "",
+                "fs.s3a.bucket.nokey.aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
+            },
+            "no key was found: .*AWS_SECRET_ACCESS_KEY",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_a_store_that_cannot_be_used_is_one_line_with_the_remedy_and_soon(
+    spark, store, capsys, face_photos, tmp_path, arguments, properties, says
+):
+    conf = spark.sparkContext._jsc.hadoopConfiguration()
+    for name, value in properties.items():
+        conf.set(name, value)
+    begun = time.monotonic()
+    names = {"PHOTOS": str(face_photos), "OUT": str(tmp_path / "out")}
+    code = main(["run", *(names.get(argument, argument) for argument in arguments)])
+    err = capsys.readouterr().err
+    assert code == 2
+    assert re.fullmatch(rf"facemean: error: [^\n]*{says}[^\n]*\n", err)
+    assert time.monotonic() - begun < 20
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_its_jars_s3a_says_how_to_get_them(tmp_path):
+    spark = tmp_path / "spark"
+    (spark / "jars").mkdir(parents=True)
+    for path in SPARK_JARS.parent.iterdir():
+        if path.name != "jars":
+            (spark / path.name).symlink_to(path)
+    for path in SPARK_JARS.glob("*.jar"):
+        if not path.name.startswith("hadoop-aws-"):
+            (spark / "jars" / path.name).symlink_to(path)
+    environment = os.environ | {"SPARK_HOME": str(spark)}
+    arguments = command("s3a://photos/a", "--output", tmp_path / "out", "--master", "local[1]")
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.search(r"^facemean: error: .*not found: .*scripts/jars conf/s3-jars\.txt", done.stderr, re.MULTILINE)
