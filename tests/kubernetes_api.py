@@ -6,7 +6,7 @@ It keeps what is sent, answers in the API server's own words, and plays the kube
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, NamedTuple
@@ -94,9 +94,9 @@ def failure(code: int, reason: str, message: str) -> dict[str, Any]:
 
 
 @contextmanager
-def recording() -> Iterator[Api]:
+def recording(api: Api | None = None) -> Iterator[Api]:
     """An endpoint on loopback while the body runs."""
-    api = Api()
+    api = api or Api()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -104,14 +104,28 @@ def recording() -> Iterator[Api]:
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             url = urlsplit(self.path)
+            if "Upgrade" in self.headers:  # the client then watches by plain HTTP
+                return self.send_error(503, "no web sockets here")
             read = json.loads(body) if body else None
             code, answer = api.answer(Request(self.command, url.path, url.query, read))
+            if isinstance(answer, Iterator):
+                return self.stream(answer)
             text = answer if isinstance(answer, str) else json.dumps(answer)
             self.send_response(code)
             self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
             self.send_header("Content-Length", str(len(text.encode())))
             self.end_headers()
             self.wfile.write(text.encode())
+
+        def stream(self, events: Iterator[Any]) -> None:
+            """What a watch is told, a line each, for as long as it listens."""
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            with suppress(OSError):
+                for event in events:
+                    self.wfile.write(json.dumps(event).encode() + b"\n")
 
         do_POST = do_PATCH = do_DELETE = do_GET  # noqa: N815
 
