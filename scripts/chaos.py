@@ -5,10 +5,8 @@ import io
 import json
 import os
 import random
-import re
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -20,34 +18,43 @@ from typing import NamedTuple
 
 import psutil
 import pyarrow.parquet as pq
+from faults import (
+    ENDS_S,
+    LIMIT_S,
+    ROOT,
+    Run,
+    Strike,
+    ctrl_c,
+    damage_the_checkpoint,
+    die_committing,
+    driver,
+    ending,
+    executors,
+    fill_the_disk,
+    java,
+    kill,
+    leave_rows_twice,
+    parts,
+    second_run,
+    started_by,
+    terminate,
+    terminate_all,
+    workers,
+)
 from many import crops_of_faces
 
-ROOT = Path(__file__).resolve().parent.parent
 KEY = ["path", "length", "modificationTime"]
-PHOTOS, PHOTO_PX, LIMIT_S = 300, 250, 600
+PHOTOS, PHOTO_PX = 300, 250
 LOCAL, CLUSTER = "local[2]", "local-cluster[2,1,1024]"
-# What a run is given to end in after a signal, and its processes after it.
-ENDS_S = 30
 PAUSE_S = 1.5  # at most, before each strike
 STOPPED, STOPPED_SAYS = 130, "facemean: stopped: the same command goes on from here"
 ACCIDENTS = ("SIGSEGV", "SIGABRT", "SIGILL", "SIGKILL", "hang", "memory")
-
-
-class Run(NamedTuple):
-    """A run of facemean that is under way, its command, and the file of what it says on standard error."""
-
-    process: psutil.Popen
-    command: list[str]
-    output: Path
-    stderr: Path
-
-
-# What is done to a run once it has written rows; whether it could be done.
-Strike = Callable[[Run], bool]
+# Of Java's own, before a line of ours could keep it from it.
+JAVA_SAYS = "WARNING: Using incubator modules: jdk.incubator.vector"
 
 
 class Fault(NamedTuple):
-    """Strikes, one after the other, over one output.
+    """Strikes, one after the other, over one output: in a run as many as it lives to see.
 
     masters: of the first run, the second, and so on; the last one's is that of all after it. more: arguments of the
     runs beside the photos.
@@ -79,124 +86,6 @@ class Seen(NamedTuple):
         return counted and self.mean is not None and self.mean == expected.mean and not self.wrong
 
 
-# ---- strikes ----
-
-
-def workers(run: Run) -> list[psutil.Process]:
-    """The Python workers: the children of a daemon."""
-    return [p for p in _below(run) if _is(p, "daemon") and _is(p.parent(), "daemon")]
-
-
-def executors(run: Run) -> list[psutil.Process]:
-    return [p for p in _below(run) if _is(p, "CoarseGrainedExecutorBackend")]
-
-
-def java(run: Run) -> list[psutil.Process]:
-    return [p for p in _below(run) if _is(p, "SparkSubmit")]
-
-
-def driver(run: Run) -> list[psutil.Process]:
-    return [run.process]
-
-
-def everyone(run: Run) -> list[psutil.Process]:
-    return [run.process, *_below(run)]
-
-
-def _below(run: Run) -> list[psutil.Process]:
-    return run.process.children(recursive=True)
-
-
-def _is(process: psutil.Process | None, name: str) -> bool:
-    try:
-        return process is not None and any(name in word for word in process.cmdline())
-    except psutil.Error:  # it has just ended
-        return False
-
-
-def kill(whom: Callable[[Run], list[psutil.Process]]) -> Strike:
-    """kill -9 one of them."""
-
-    def strike(run: Run) -> bool:
-        found = whom(run)
-        if found:
-            random.choice(found).kill()  # noqa: S311
-        return bool(found)
-
-    return strike
-
-
-def terminate(run: Run) -> bool:
-    """SIGTERM to the driver, as a scheduler sends it."""
-    run.process.terminate()
-    return True
-
-
-def terminate_all(run: Run) -> bool:
-    """SIGTERM to the whole process group, as a service manager sends it."""
-    os.killpg(run.process.pid, signal.SIGTERM)
-    return True
-
-
-def ctrl_c(run: Run) -> bool:
-    """SIGINT to the whole process group, as a terminal sends it."""
-    os.killpg(run.process.pid, signal.SIGINT)
-    return True
-
-
-def die_committing(run: Run) -> bool:
-    """Kill all executors as the rows of a task have just come, and before the driver may know."""
-    victims, before = executors(run), parts(run.output)
-    while run.process.poll() is None and victims:
-        if parts(run.output) != before:
-            for victim in victims:
-                with suppress(psutil.Error):
-                    victim.kill()
-            return True
-        time.sleep(0.001)
-    return False
-
-
-def leave_rows_twice(run: Run) -> bool:
-    """What an attempt leaves that died when its rows were in place: they come again from the next."""
-    part = sorted(parts(run.output))[0]
-    shutil.copy(run.output / "photos" / part, run.output / "photos" / f"part-99999-died-{part[11:]}")
-    return True
-
-
-def second_run(run: Run) -> bool:
-    """The same command while the first runs: refused, and told by whom."""
-    second = subprocess.run(run.command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT_S)
-    told = rf"another run is writing to .*: process {run.process.pid} on .*, since"
-    return second.returncode == 1 and re.search(told, second.stderr) is not None
-
-
-def fill_the_disk(run: Run) -> bool:
-    """Let the Java process write no file of more than 4 KiB: for it, the disk is full."""
-    for process in java(run):
-        process.rlimit(psutil.RLIMIT_FSIZE, (4096, psutil.RLIM_INFINITY))
-    return bool(java(run))
-
-
-def damage_the_checkpoint(run: Run) -> bool:
-    """Kill the run, and change a byte of an embedding that it has written."""
-    run.process.kill()
-    run.process.wait()
-    sizes = {path: path.stat().st_size for path in (run.output / "photos").glob("part-*.parquet")}
-    flip_an_embedding(max(sizes, key=lambda path: sizes[path]))
-    return True
-
-
-def flip_an_embedding(part: Path) -> None:
-    """Change one byte in the middle of the embeddings of a Parquet file."""
-    group = pq.ParquetFile(part).metadata.row_group(0)
-    columns = [group.column(i) for i in range(group.num_columns)]
-    column = next(column for column in columns if "embedding" in column.path_in_schema)
-    content = bytearray(part.read_bytes())
-    content[(column.dictionary_page_offset or column.data_page_offset) + column.total_compressed_size // 2] ^= 0x10
-    part.write_bytes(content)
-
-
 def accidents(scratch: Path) -> list[str]:
     """Photos that crash or hang what opens them, several of each, and the workers' PYTHONPATH on which they do."""
     folder = scratch / "accidents"
@@ -207,9 +96,6 @@ def accidents(scratch: Path) -> list[str]:
     return [str(folder), f"--conf=spark.executorEnv.PYTHONPATH={paths}", "--photo-timeout=5"]
 
 
-# ---- the faults ----
-
-
 def faults() -> Iterator[Fault]:
     """All of them, 20 times kill -9 among them."""
     yield Fault("dies while committing", [die_committing, die_committing, leave_rows_twice], [CLUSTER])
@@ -218,15 +104,22 @@ def faults() -> Iterator[Fault]:
     yield Fault("a damaged checkpoint", [damage_the_checkpoint])
     yield Fault("photos that crash, hang", more=accidents, times=len(ACCIDENTS))
     yield Fault("SIGTERM, Ctrl-C", [terminate, terminate_all, ctrl_c])
-    yield Fault("kill -9 a worker", [kill(workers)] * 8)
-    yield Fault("kill -9 an executor", [kill(executors)] * 5, [CLUSTER])
-    yield Fault("kill -9 the driver", [kill(driver), kill(java)] * 3 + [kill(driver)])
+    yield Fault("kill -9, 20 times", twenty_kills(), [CLUSTER])
+
+
+def twenty_kills() -> list[Strike]:
+    """Seven lives of a run: a worker is killed in each, then an executor, then the driver, by Python or by Java."""
+    life: list[Strike] = [kill(workers), kill(executors)]
+    return [strike for end in (driver, java) * 3 for strike in (*life, ending(kill(end)))] + [
+        kill(workers),
+        ending(kill(driver)),
+    ]
 
 
 def short() -> Fault:
-    """One of each, over one output: two stops, and what a cluster of processes knows."""
-    strikes = [terminate_all, ctrl_c, kill(workers), kill(executors), leave_rows_twice, kill(driver)]
-    return Fault("all, over one output", strikes, [LOCAL, LOCAL, CLUSTER])
+    """One of each, over one output: two stops, then what a cluster of processes knows."""
+    kills = [kill(workers), kill(executors), ending(kill(driver)), leave_rows_twice]
+    return Fault("all, over one output", [terminate_all, ctrl_c, *kills], [LOCAL, LOCAL, CLUSTER])
 
 
 def disturb(fault: Fault, photos: Path, scratch: Path, deadline: float) -> Seen:
@@ -258,19 +151,19 @@ def disturb(fault: Fault, photos: Path, scratch: Path, deadline: float) -> Seen:
     return _seen(fault.name, made, runs, output, wrong)
 
 
-def _strike(run: Run, strikes: list[Strike], deadline: float) -> tuple[bool, list[str]]:
-    """Do to a run what is left to do, each once it has written more rows, until it ends.
+def _strike(run: Run, strikes: list[Strike], deadline: float) -> tuple[int, list[str]]:
+    """Do to a run what is left to do, from when it has written more rows, until it ends.
 
-    Returns whether anything was done, and the names of processes that outlive it.
+    Returns how much was done, and the names of processes that outlive it.
     """
-    before, struck, seen = parts(run.output), False, dict[int, psutil.Process]()
+    before, struck, seen = parts(run.output), 0, dict[int, psutil.Process]()
     while run.process.poll() is None:
         with suppress(psutil.Error):
-            seen |= {process.pid: process for process in _below(run)}
+            seen |= {process.pid: process for process in started_by(run)}
             if strikes and parts(run.output) - before:
                 time.sleep(random.uniform(0, PAUSE_S))  # noqa: S311
                 if run.process.poll() is None and strikes[0](run):
-                    struck, before = True, parts(run.output)
+                    struck += 1
                     strikes.pop(0)
         if time.monotonic() > deadline:
             run.process.kill()
@@ -282,25 +175,18 @@ def _strike(run: Run, strikes: list[Strike], deadline: float) -> tuple[bool, lis
     return struck, names
 
 
-def _unhelpful(code: int, stderr: str, struck: bool) -> list[str]:
+def _unhelpful(code: int, stderr: str, struck: int) -> list[str]:
     """What a run said that is no line of facemean's own, that it ended without one, or for no cause."""
     lines = [line for line in stderr.splitlines() if line.startswith(("facemean: ", "Traceback", "  File "))]
     strange = [line for line in lines if not line.startswith("facemean: ")]
-    if code == STOPPED and stderr.splitlines()[-1:] != [STOPPED_SAYS]:
-        strange.append(f"stopped, and said {stderr[-500:]!r} at the end")
+    if code == STOPPED and struck == 1:  # else Spark says what else it lost
+        said = [line for line in stderr.splitlines() if line != JAVA_SAYS]
+        strange += [f"stopped, and said {stderr!r}"] if said != [STOPPED_SAYS] else []
     if code not in (0, -signal.SIGKILL) and not lines:
         strange.append(f"ended with exit code {code}, and said nothing")
     if code and not struck and "--repair" not in stderr:
         strange += lines
     return strange
-
-
-def parts(output: Path) -> set[str]:
-    """The names of the files of rows."""
-    try:
-        return {name for name in os.listdir(output / "photos") if name.startswith("part-")}  # noqa: PTH208
-    except FileNotFoundError:
-        return set()
 
 
 def _seen(name: str, times: int, runs: int, output: Path, wrong: list[str]) -> Seen:

@@ -3,7 +3,8 @@
 import time
 
 import pytest
-from chaos import LIMIT_S, archive_of_photos, disturb, short
+from chaos import archive_of_photos, disturb, short
+from faults import LIMIT_S
 
 from spark_job import run
 

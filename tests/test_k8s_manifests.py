@@ -92,6 +92,21 @@ def objects_once(built: dict[str, list[Object]]) -> list[Object]:
     return list({json.dumps(found, sort_keys=True): found for objects in built.values() for found in objects}.values())
 
 
+def test_monitoring_brings_the_dashboard_as_it_is_and_scrapes_the_drivers_pod(built):
+    objects = list(yaml.safe_load_all(kustomize(K8S / "monitoring")))
+    dashboard = the(objects, "ConfigMap", "facemean-dashboard-.*")
+    [text] = dashboard["data"].values()
+    assert json.loads(text) == json.loads((K8S / "monitoring" / "grafana-dashboard.json").read_text())
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert {found["metadata"]["namespace"] for found in objects} == {"facemean"}
+    monitor = the(objects, "PodMonitor", "facemean")["spec"]
+    template = the(built["minikube"], "Job", "facemean")["spec"]["template"]
+    assert monitor["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    ports = {port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
+    assert {endpoint["portNumber"] for endpoint in monitor["podMetricsEndpoints"]} <= ports
+    assert the(objects, "PrometheusRule", "facemean")["spec"]["groups"]
+
+
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_object_fits_the_schema_of_its_kind_strictly(built, version):
     templates = [yaml.safe_load((CONF / f"{role}-pod.yaml").read_text()) for role in ("driver", "executor")]

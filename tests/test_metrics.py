@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 from spark_job import Settings, run
 from spark_job.encode import FAILURES, STATUSES
@@ -189,6 +191,15 @@ def expressions() -> dict[str, str]:
     variables = [v for v in DASHBOARD["templating"]["list"] if v["type"] == "query"]
     found |= {variable["name"]: variable["query"]["query"] for variable in variables}
     return found | dict(re.findall(r"- alert: (\w+)\n(?:\s+#.*\n)*\s+expr: (.+)", ALERTS))
+
+
+def test_alerts_are_found_by_the_operator_and_by_a_prometheus_without_it(tmp_path):
+    [command] = re.findall(r"^sed .*alerts\.yaml$", OPERATIONS, re.MULTILINE)
+    subprocess.run(["sh", "-c", command.replace(">", f">{tmp_path}/")], cwd=ROOT, check=True)
+    rule = yaml.safe_load(ALERTS)
+    assert rule["kind"] == "PrometheusRule"
+    assert yaml.safe_load((tmp_path / "facemean-alerts.yaml").read_text()) == rule["spec"]
+    assert [len(group["rules"]) for group in rule["spec"]["groups"]] == [ALERTS.count("- alert:")]
 
 
 def test_every_query_names_metrics_that_a_scrape_has(watched):
