@@ -15,9 +15,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType
 
-from spark_job.bombs import local_path
 from spark_job.hadoop import FileSystem
 from spark_job.inputs import DAMAGED, KEY, Sources, archives_of
+from spark_job.looks import local_path
 from spark_job.names import named
 from spark_job.session import step
 

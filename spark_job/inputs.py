@@ -15,9 +15,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType
 
-from spark_job.bombs import Looks, local_path, look_through_all
 from spark_job.errors import InputError
 from spark_job.hadoop import AS_IT_IS, FileSystem, reason
+from spark_job.looks import Looks, local_path, look_through_all
 from spark_job.names import named
 from spark_job.session import step
 from spark_job.settings import Settings

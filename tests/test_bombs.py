@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from spark_job import bombs, run
-from spark_job.bombs import BombError, check_inflated, look_through
+from spark_job import bombs, run, zips
+from spark_job.bombs import BombError
 from spark_job.inputs import open_inputs
+from spark_job.looks import look_through
 from spark_job.session import open_session
+from spark_job.zips import check_inflated
 
 MAX_BYTES = 2**26
 MIB = 2**20
@@ -155,7 +157,7 @@ def test_a_zip_of_a_huge_directory_is_refused_before_it_is_read(tmp_path, monkey
         for i in range(100):
             archive.writestr(f"{i}.jpg", b"")
     assert refusal(tmp_path / "a.zip") is None
-    monkeypatch.setattr(bombs, "MAX_DIRECTORY", 5000)
+    monkeypatch.setattr(zips, "MAX_DIRECTORY", 5000)
     assert "500,000 files" in refusal(tmp_path / "a.zip")
 
 
