@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import pyspark
 
-from spark_job.cluster import PREFIX, api_url
+from spark_job.api_server import PREFIX, api_url
 from spark_job.errors import FacemeanError
 from spark_job.pods import IMAGE, ended, stuck, waits_for
 from spark_job.session import read_properties

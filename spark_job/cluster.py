@@ -4,37 +4,27 @@ The API server is asked through Spark's own client, and the pod that is tried is
 the same properties: what is right here is right there.
 """
 
-import json
 import re
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
-from pyspark import SparkConf, SparkContext
-
+from spark_job.api_server import ApiServer, Refusal
 from spark_job.errors import PreflightError
 from spark_job.pods import IMAGE, ended, stuck, waits_for
-from spark_job.session import conf_file, logging_option, read_properties
+from spark_job.session import conf_file, read_properties
 from spark_job.settings import Settings
 
-PREFIX = "k8s://"
 ACCOUNT = "spark.kubernetes.authenticate.{}.serviceAccountName"
+# Without any of these a driver does not start, or its executors do not: of the role of k8s/base, the verbs that a run
+# cannot do without.
+RIGHTS = [(verb, "pods") for verb in ("create", "get", "list", "watch", "delete")] + [("create", "configmaps")]
 TRIAL_S, POLL_S = 300.0, 1.0
 APPLY = "kubectl apply -k on a folder of k8s/overlays makes it"
 # github.com/distribution/reference: a host with a port, lower-case names, a tag, a digest.
 REFERENCE = r"(?:[\w.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
-
-
-class Refusal(Exception):  # noqa: N818
-    """The API server's answer where it is no: its HTTP status and message."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class Cluster:
@@ -45,9 +35,8 @@ class Cluster:
         for role in ("driver", "executor"):
             self._conf[f"spark.kubernetes.{role}.podTemplateFile"] = str(conf_file(f"{role}-pod.yaml"))
         self._conf |= dict(pair.split("=", 1) for pair in settings.conf)
-        self._url = api_url(master)
-        self._namespace = self._conf["spark.kubernetes.namespace"]
-        self._reached = False
+        self._api = ApiServer(master, self._conf)
+        self._namespace = self._api.namespace
 
     def checks(self) -> dict[str, Callable[[], str]]:
         """A name for each check, in the order in which they make sense."""
@@ -55,6 +44,7 @@ class Cluster:
             "api": self._api_server,
             "image": self._image,
             "accounts": self._accounts,
+            "rights": self._rights,
             "secrets": self._secrets,
             "admission": self._admission,
             "pod": self._trial,
@@ -62,18 +52,10 @@ class Cluster:
 
     def close(self) -> None:
         """End the connections to the API server."""
-        if "_client" in self.__dict__:
-            self._client.close()
+        self._api.close()
 
     def _api_server(self) -> str:
-        try:
-            answer = self._call("GET", "/version") or {}
-        except Refusal as refusal:
-            raise PreflightError(_unreached(self._url, refusal)) from None
-        if "gitVersion" not in answer:
-            raise PreflightError(f"{self._url} answers, but is no Kubernetes API server: kubectl cluster-info names it")
-        self._reached = True
-        return f"{self._url} is Kubernetes {answer['gitVersion']}"
+        return f"{self._api.url} is Kubernetes {self._api.version()}"
 
     def _image(self) -> str:
         image = self._conf.get(IMAGE)
@@ -85,24 +67,45 @@ class Cluster:
 
     def _accounts(self) -> str:
         space = f"/api/v1/namespaces/{self._namespace}"
-        if self._seen(space) is None:
+        if self._api.seen(space) is None:
             raise PreflightError(
                 f"there is no namespace {self._namespace}: {APPLY}; spark.kubernetes.namespace names it"
             )
         told = []
         for role in ("driver", "executor"):
             name = self._conf[ACCOUNT.format(role)]
-            found = self._seen(f"{space}/serviceaccounts/{name}")
+            found = self._api.seen(f"{space}/serviceaccounts/{name}")
             if found is None:
                 named = f"{ACCOUNT.format(role)} names it"
                 raise PreflightError(f"namespace {self._namespace} has no service account {name}: {APPLY}; {named}")
             told.append(name if found else f"{name} (not seen: this user may not look)")
         return ", ".join(told)
 
+    def _rights(self) -> str:
+        """Whether the driver's account may do what a run cannot do without."""
+        name = self._conf[ACCOUNT.format("driver")]
+        path = f"/apis/authorization.k8s.io/v1/namespaces/{self._namespace}/localsubjectaccessreviews"
+        for verb, resource in RIGHTS:
+            asked = {"namespace": self._namespace, "verb": verb, "resource": resource}
+            user = f"system:serviceaccount:{self._namespace}:{name}"
+            review = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "LocalSubjectAccessReview",
+                "metadata": {"namespace": self._namespace},
+                "spec": {"user": user, "resourceAttributes": asked},
+            }
+            try:
+                answer = self._api.call("POST", path, review) or {}
+            except Refusal as refusal:
+                return f"not seen: this user may not ask what {name} may do ({refusal.code})"
+            if not answer.get("status", {}).get("allowed"):
+                raise PreflightError(f"service account {name} may not {verb} {resource}: {APPLY}, with its role")
+        return f"{name} may make, watch and delete executors"
+
     def _secrets(self) -> str:
         told = []
         for name, key in self._secrets_wanted():
-            found = self._seen(f"/api/v1/namespaces/{self._namespace}/secrets/{name}")
+            found = self._api.seen(f"/api/v1/namespaces/{self._namespace}/secrets/{name}")
             if found is None or (found and key and key not in found.get("data", {})):
                 missing = f"secret {name} has no key {key}" if found else f"there is no secret {name}"
                 raise PreflightError(
@@ -126,7 +129,7 @@ class Cluster:
         for role in ("executor", "driver"):
             pod = self._pod_of(role)
             try:
-                self._call("POST", self._pods("?dryRun=All"), pod)
+                self._api.call("POST", self._api.pods("?dryRun=All"), pod)
             except Refusal as refusal:
                 raise PreflightError(
                     f"the API server would refuse the {role}'s pod: {_remedied(str(refusal))}"
@@ -138,19 +141,19 @@ class Cluster:
         pod = self._pod_of("executor")
         name = pod["metadata"]["name"]
         try:
-            self._call("POST", self._pods(), pod)
+            self._api.call("POST", self._api.pods(), pod)
         except Refusal as refusal:
             raise PreflightError(f"the API server refuses a pod: {_remedied(str(refusal))}") from None
         try:
             return self._outcome(name)
         finally:
             with suppress(Refusal):
-                self._call("DELETE", self._pods(f"/{name}?gracePeriodSeconds=0"))
+                self._api.call("DELETE", self._api.pods(f"/{name}?gracePeriodSeconds=0"))
 
     def _outcome(self, name: str) -> str:
         deadline, seen = time.monotonic() + TRIAL_S, ""
         while time.monotonic() < deadline:
-            pod = self._call("GET", self._pods(f"/{name}"))
+            pod = self._api.call("GET", self._api.pods(f"/{name}"))
             if pod is None:
                 raise PreflightError(f"pod {name} was deleted before it ended")
             if trouble := stuck(pod):
@@ -164,94 +167,10 @@ class Cluster:
             time.sleep(POLL_S)
         raise PreflightError(f"a pod did not end in {TRIAL_S:.0f} s: {seen}; kubectl describe nodes shows what is free")
 
-    def _pods(self, rest: str = "") -> str:
-        return f"/api/v1/namespaces/{self._namespace}/pods{rest}"
-
-    def _seen(self, path: str) -> dict[str, Any] | None:
-        """An object, None where there is none, and {} where this user may not look."""
-        try:
-            found: dict[str, Any] | None = self._call("GET", path)
-            return found
-        except Refusal as refusal:
-            if refusal.code != 403:
-                raise PreflightError(f"the API server does not tell of {path}: {refusal}") from None
-            return {}
-
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        """The API server's answer to a request, None for a 404. Raises Refusal."""
-        if path != "/version" and not self._reached:
-            raise PreflightError("not looked at: no API server answers")
-        try:
-            answer = self._client.raw(path) if method == "GET" else self._client.raw(path, method, json.dumps(body))
-            return None if answer is None else json.loads(answer)
-        except Py4JJavaError as error:
-            exception = error.java_exception
-            status = getattr(exception, "getStatus", lambda: None)()
-            if status is not None and status.getMessage():
-                raise Refusal(exception.getCode(), status.getMessage()) from None
-            while exception.getCause() is not None:
-                exception = exception.getCause()
-            raise Refusal(0, f"{exception.getClass().getSimpleName()}: {exception.getMessage()}"[:200]) from None
-        except ValueError:
-            return {}  # an answer, and no JSON
-
-    @cached_property
-    def _jvm(self) -> Any:
-        # Spark's Java process, without a Spark context: that would start a driver here.
-        context: Any = SparkContext
-        context._ensure_initialized(conf=SparkConf().set("spark.driver.extraJavaOptions", logging_option()))
-        jvm: Any = context._jvm
-        jvm.java.lang.System.setProperty("kubernetes.request.retry.backoffLimit", "1")  # not for minutes
-        return jvm
-
-    @cached_property
-    def _java_conf(self) -> Any:
-        # A driver's address, which the pod must name and does not call; and no secret of a run.
-        extra = {"spark.driver.host": "none", "spark.app.id": "check", "spark.authenticate": "false"}
-        conf = self._jvm.org.apache.spark.SparkConf(False)
-        for name, value in {**self._conf, **extra, "spark.kubernetes.executor.disableConfigMap": "true"}.items():
-            conf.set(name, value)
-        return conf
-
-    @cached_property
-    def _client(self) -> Any:
-        factory = self._jvm.org.apache.spark.deploy.k8s.SparkKubernetesClientFactory
-        kinds = _scala(self._jvm.org.apache.spark.deploy.k8s, "SparkKubernetesClientFactory$ClientType")
-        context = "spark.kubernetes.authenticate.submission"
-        some, none = self._jvm.scala.Some, self._jvm.scala.Option.empty()
-        kind = kinds.Submission()
-        return factory.createKubernetesClient(self._url, some(self._namespace), context, kind, self._java_conf, none)
-
-    @cached_property
-    def _executor(self) -> dict[str, Any]:
-        """The pod of an executor, as Spark makes it."""
-        spark, none = self._jvm.org.apache.spark, self._jvm.scala.Option.empty()
-        secret_file = getattr(_scala(spark, "SecurityManager"), "$lessinit$greater$default$3")()
-        profiles = _scala(spark.resource, "ResourceProfile")
-        profiles.clearDefaultProfile()  # of a session that this process may have: it is another's
-        made = spark.scheduler.cluster.k8s.KubernetesExecutorBuilder().buildFromFeatures(
-            spark.deploy.k8s.KubernetesConf.createExecutorConf(self._java_conf, "1", "check", none, 0),
-            spark.SecurityManager(self._java_conf, none, secret_file),
-            self._client,
-            profiles.getOrCreateDefaultProfile(self._java_conf),
-        )
-        profiles.clearDefaultProfile()
-        as_json = self._jvm.io.fabric8.kubernetes.client.utils.Serialization.asJson
-        pod: dict[str, Any] = json.loads(as_json(made.pod().pod()))
-        pod["spec"].setdefault("containers", []).insert(0, json.loads(as_json(made.pod().container())))
-        return pod
-
     def _pod_of(self, role: str) -> dict[str, Any]:
         """An executor's pod under the account of a role, that runs facemean check and then ends."""
         self._image()
-        if not self._reached:
-            raise PreflightError("not looked at: no API server answers")
-        try:
-            pod: dict[str, Any] = json.loads(json.dumps(self._executor))
-        except Py4JJavaError as error:
-            raise PreflightError(
-                f"Spark makes no pod of these properties: {error.java_exception.getMessage()}"
-            ) from None
+        pod = self._api.executor_pod()
         account = self._conf[ACCOUNT.format(role)]
         labels = {k: v for k, v in pod["metadata"].get("labels", {}).items() if not k.startswith("spark-")}
         labels["app.kubernetes.io/component"] = "check"
@@ -265,24 +184,6 @@ class Cluster:
         return pod
 
 
-def api_url(master: str) -> str:
-    """k8s://host:port -> https://host:port"""
-    address = master.removeprefix(PREFIX)
-    return address if "://" in address else f"https://{address}"
-
-
-def _unreached(url: str, refusal: Refusal) -> str:
-    if refusal.code == 401:
-        return f"{url} does not know this user ({refusal}): log in to the cluster again; see kubectl auth whoami"
-    if refusal.code:
-        return f"{url} refuses: {refusal}"
-    if "certif" in str(refusal).lower() or "PKIX" in str(refusal):
-        return f"{url} shows a certificate that is not trusted ({refusal}): set KUBECONFIG to that cluster's"
-    return (
-        f"no API server answers at {url} ({refusal}): kubectl cluster-info tells the address, --master {PREFIX}ADDRESS"
-    )
-
-
 REMEDIES = {
     "serviceaccount": f"make the account: {APPLY}",
     "PodSecurity": "use conf/driver-pod.yaml and conf/executor-pod.yaml as templates",
@@ -294,8 +195,3 @@ REMEDIES = {
 def _remedied(message: str) -> str:
     remedies = [remedy for words, remedy in REMEDIES.items() if words in message]
     return f"{message}: {remedies[0]}" if remedies else message
-
-
-def _scala(package: Any, name: str) -> Any:
-    """A Scala object."""
-    return getattr(getattr(package, f"{name}$"), "MODULE$")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pyspark
 
-from spark_job.cluster import PREFIX, Cluster
+from spark_job.api_server import PREFIX
+from spark_job.cluster import Cluster
 from spark_job.engine import load
 from spark_job.errors import FacemeanError, PreflightError
 from spark_job.models import MODEL_FILES, model_digest, model_path

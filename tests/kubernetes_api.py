@@ -43,6 +43,7 @@ class Api:
         self.objects: dict[str, Any] = {}  # by path
         self.statuses: list[Any] = []  # of any pod, one for each look at it; the last stays; None: it is gone
         self.log = ""
+        self.forbids: set[tuple[str, str]] = set()  # verb and resource, to any service account
         self.refuses: dict[str, tuple[int, str, str]] = {}  # "METHOD /path-regex" -> code, reason, message
 
     def sent(self, kind: str) -> list[Any]:
@@ -78,6 +79,10 @@ class Api:
         return 200, found
 
     def _put(self, request: Request) -> tuple[int, Any]:
+        if request.body["kind"] == "LocalSubjectAccessReview":
+            asked = request.body["spec"]["resourceAttributes"]
+            allowed = (asked["verb"], asked["resource"]) not in self.forbids
+            return 201, {**request.body, "status": {"allowed": allowed}}
         name = request.body["metadata"]["name"]
         known = {"uid": "0-0", "namespace": request.path.split("/namespaces/")[1].split("/")[0]}
         stored = {**request.body, "metadata": known | request.body["metadata"]}

@@ -2,13 +2,17 @@
 
 import json
 import socket
+from pathlib import Path
 
 import pytest
+import yaml
 from kubernetes_api import recording
 
 from spark_job.__main__ import main
-from spark_job.cluster import api_url
+from spark_job.api_server import api_url
+from spark_job.cluster import RIGHTS
 
+ROOT = Path(__file__).resolve().parent.parent
 IMAGE = "spark.kubernetes.container.image=registry.example/facemean:1"
 SPACE = "/api/v1/namespaces/facemean"
 KEY = "spark.kubernetes.executor.secretKeyRef.AWS_ACCESS_KEY_ID=facemean-s3:AWS_ACCESS_KEY_ID"
@@ -220,3 +224,25 @@ def test_an_image_reference_may_be_short_or_long(check, image):
 )
 def test_a_master_without_a_scheme_is_https_as_for_spark(master, url):
     assert api_url(master) == url
+
+
+def test_a_driver_that_may_not_make_executors_is_told_before_it_starts(api, check):
+    api.forbids = {("create", "pods")}
+    code, told = check(IMAGE)
+    assert code == 1
+    assert told["rights"][0] == "FAILED"
+    assert "facemean-driver may not create pods" in told["rights"][1]
+
+
+def test_a_user_who_may_not_ask_for_the_drivers_rights_is_told_so_and_nothing_fails(api, check):
+    path = "/apis/authorization.k8s.io/v1/namespaces/facemean/localsubjectaccessreviews"
+    api.refuses = {f"POST {path}": (403, "Forbidden", "localsubjectaccessreviews is forbidden")}
+    code, told = check(IMAGE)
+    assert (code, told["rights"][0]) == (0, "ok")
+    assert "not seen" in told["rights"][1]
+
+
+def test_the_rights_that_are_asked_for_are_of_the_drivers_role():
+    role = yaml.safe_load_all((ROOT / "k8s" / "base" / "accounts.yaml").read_text())
+    rules = next(found for found in role if found["kind"] == "Role")["rules"]
+    assert {(verb, what) for rule in rules for what in rule["resources"] for verb in rule["verbs"]} >= set(RIGHTS)
