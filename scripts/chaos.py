@@ -44,7 +44,7 @@ from faults import (
 from many import crops_of_faces
 
 KEY = ["path", "length", "modificationTime"]
-PHOTOS, PHOTO_PX = 300, 250
+PHOTOS, PHOTO_PX = 200, 250
 LOCAL, CLUSTER = "local[2]", "local-cluster[2,1,1024]"
 PAUSE_S = 1.5  # at most, before each strike
 STOPPED, STOPPED_SAYS = 130, "facemean: stopped: the same command goes on from here"
@@ -99,11 +99,9 @@ def accidents(scratch: Path) -> list[str]:
 def faults() -> Iterator[Fault]:
     """All of them, 20 times kill -9 among them."""
     yield Fault("dies while committing", [die_committing, die_committing, leave_rows_twice], [CLUSTER])
-    yield Fault("two runs at once", [second_run])
-    yield Fault("a full disk", [fill_the_disk])
-    yield Fault("a damaged checkpoint", [damage_the_checkpoint])
+    yield Fault("full disk, damaged file", [fill_the_disk, damage_the_checkpoint])
     yield Fault("photos that crash, hang", more=accidents, times=len(ACCIDENTS))
-    yield Fault("SIGTERM, Ctrl-C", [terminate, terminate_all, ctrl_c])
+    yield Fault("stops, two runs at once", [terminate, terminate_all, ctrl_c, second_run])
     yield Fault("kill -9, 20 times", twenty_kills(), [CLUSTER])
 
 
@@ -202,7 +200,9 @@ def _seen(name: str, times: int, runs: int, output: Path, wrong: list[str]) -> S
 def archive_of_photos(path: Path, count: int = PHOTOS) -> Path:
     """A tar of so many crops of the sample's faces."""
     with tarfile.open(path, "w") as file:
-        for i, (_, photo) in enumerate(zip(range(count), crops_of_faces(PHOTO_PX, PHOTO_PX), strict=False)):
+        for i, (_, photo) in enumerate(
+            zip(range(count), crops_of_faces(large_px=PHOTO_PX, one_whole_in=1), strict=False)
+        ):
             entry = tarfile.TarInfo(f"{i:04}.jpg")
             entry.size = len(photo)
             file.addfile(entry, io.BytesIO(photo))

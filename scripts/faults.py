@@ -136,6 +136,7 @@ def second_run(run: Run) -> bool:
     return second.returncode == 1 and re.search(told, second.stderr) is not None
 
 
+@ending
 def fill_the_disk(run: Run) -> bool:
     """Let the Java process write no file of more than 4 KiB: for it, the disk is full."""
     for process in java(run):

@@ -67,8 +67,10 @@ def write(folder: Path, count: int) -> None:
         name.write_bytes(next(crops))
 
 
-def crops_of_faces(small_px: int = SMALL_PX, large_px: int = LARGE_PX) -> Iterator[bytes]:
-    """JPEG files without end: a part of a face in a small square, and one in 16 a whole face in a large one."""
+def crops_of_faces(
+    small_px: int = SMALL_PX, large_px: int = LARGE_PX, one_whole_in: int = ONE_LARGE_IN
+) -> Iterator[bytes]:
+    """JPEG files without end: a part of a face in a small square, and one in so many a whole face in a large one."""
     folder, random, detect = ROOT / "sample", np.random.default_rng(1), dlib.get_frontal_face_detector()
     subprocess.run([sys.executable, ROOT / "scripts" / "sample.py", folder], check=True)
     faces = []
@@ -81,7 +83,7 @@ def crops_of_faces(small_px: int = SMALL_PX, large_px: int = LARGE_PX) -> Iterat
         faces.append(face.resize((FACE_PX, FACE_PX), Image.Resampling.LANCZOS))
     i = 0
     while True:
-        is_whole = i % ONE_LARGE_IN == 0
+        is_whole = i % one_whole_in == 0
         side, part = (large_px, (0.85, 1.0)) if is_whole else (small_px, (0.25, 0.5))
         scale = round(FACE_PX * random.uniform(*part))
         left, top = (int(random.integers(0, FACE_PX - scale + 1)) for _ in range(2))
