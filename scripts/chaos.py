@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,17 +102,14 @@ def faults() -> Iterator[Fault]:
     yield Fault("dies while committing", [die_committing, die_committing, leave_rows_twice], [CLUSTER])
     yield Fault("full disk, damaged file", [fill_the_disk, damage_the_checkpoint])
     yield Fault("photos that crash, hang", more=accidents, times=len(ACCIDENTS))
-    yield Fault("stops, two runs at once", [terminate, terminate_all, ctrl_c, second_run])
+    yield Fault("stops, two runs at once", [second_run, terminate, terminate_all, ctrl_c])
     yield Fault("kill -9, 20 times", twenty_kills(), [CLUSTER])
 
 
 def twenty_kills() -> list[Strike]:
-    """Seven lives of a run: a worker is killed in each, then an executor, then the driver, by Python or by Java."""
-    life: list[Strike] = [kill(workers), kill(executors)]
-    return [strike for end in (driver, java) * 3 for strike in (*life, ending(kill(end)))] + [
-        kill(workers),
-        ending(kill(driver)),
-    ]
+    """Four lives of a run: in each, workers and executors are killed, and then the driver, in Python or in Java."""
+    life: list[Strike] = [kill(workers), kill(executors)] * 2
+    return [*chain(*([*life, ending(kill(end))] for end in (driver, java) * 2))]
 
 
 def short() -> Fault:

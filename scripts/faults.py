@@ -130,8 +130,13 @@ def leave_rows_twice(run: Run) -> bool:
 
 
 def second_run(run: Run) -> bool:
-    """The same command while the first runs: refused, and told by whom."""
+    """The same command while the first runs: refused, and told by whom. The first stands still meanwhile."""
+    first = [run.process, *started_by(run)]
+    for process in first:
+        process.suspend()
     second = subprocess.run(run.command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    for process in first:
+        process.resume()
     told = rf"another run is writing to .*: process {run.process.pid} on .*, since"
     return second.returncode == 1 and re.search(told, second.stderr) is not None
 
