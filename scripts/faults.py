@@ -36,15 +36,15 @@ Strike = Callable[[Run], bool]
 
 def workers(run: Run) -> list[psutil.Process]:
     """The Python workers: the children of a daemon."""
-    return [p for p in started_by(run) if _is(p, "daemon") and _is(p.parent(), "daemon")]
+    return [p for p in started_by(run) if runs(p, "daemon") and runs(p.parent(), "daemon")]
 
 
 def executors(run: Run) -> list[psutil.Process]:
-    return [p for p in started_by(run) if _is(p, "CoarseGrainedExecutorBackend")]
+    return [p for p in started_by(run) if runs(p, "CoarseGrainedExecutorBackend")]
 
 
 def java(run: Run) -> list[psutil.Process]:
-    return [p for p in started_by(run) if _is(p, "SparkSubmit")]
+    return [p for p in started_by(run) if runs(p, "SparkSubmit")]
 
 
 def driver(run: Run) -> list[psutil.Process]:
@@ -56,7 +56,8 @@ def started_by(run: Run) -> list[psutil.Process]:
     return run.process.children(recursive=True)
 
 
-def _is(process: psutil.Process | None, name: str) -> bool:
+def runs(process: psutil.Process | None, name: str) -> bool:
+    """Whether a process has not ended, and has this in its command line."""
     try:
         return process is not None and any(name in word for word in process.cmdline())
     except psutil.Error:  # it has just ended

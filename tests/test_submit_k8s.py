@@ -83,7 +83,8 @@ def container(pod):
 def properties(submitted):
     """Spark's properties as the driver gets them."""
     [text] = [m["data"]["spark.properties"] for m in submitted[0].sent("ConfigMap") if "spark.properties" in m["data"]]
-    return dict(line.replace("\\:", ":").split("=", 1) for line in text.splitlines() if not line.startswith("#"))
+    pairs = (line.split("=", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: re.sub(r"\\(.)", r"\1", value) for name, value in pairs}
 
 
 @pytest.mark.slow

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pyspark
 import pytest
+from faults import runs
 
 from spark_job import Settings, run
 
@@ -73,14 +75,15 @@ class Cluster:
 
 
 def executors(worker: psutil.Process) -> list[psutil.Process]:
-    return [child for child in worker.children() if "CoarseGrainedExecutorBackend" in " ".join(child.cmdline())]
+    return [child for child in worker.children() if runs(child, "CoarseGrainedExecutorBackend")]
 
 
 def kill(process: psutil.Process) -> None:
     """End a process and all that it started, at once."""
     if process.is_running():
         for one in [*process.children(recursive=True), process]:
-            one.kill()
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
 
 
