@@ -24,8 +24,6 @@ FACE_PX = 256  # of a face and as much again around it, from which the crops are
 SMALL_PX, LARGE_PX, ONE_LARGE_IN = 64, 128, 16  # HOG finds faces of 80 px: in the large ones
 MIB, GIB = 2**20, 2**30
 SAMPLED_EVERY_S = 0.5
-# The heap of the driver. What Java takes beside it, for code and classes, is some 300 MiB.
-DRIVER_MEMORY = "spark.driver.memory=640m"
 # How much more than in the second quarter of the rows a process may take in the last one.
 SLACK = 1.1
 
@@ -42,7 +40,7 @@ class Sample(NamedTuple):
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=200_000, help="how many (default 200,000)")
-    parser.add_argument("--conf", action="append", default=[DRIVER_MEMORY], metavar="K=V", help="a property of Spark's")
+    parser.add_argument("--conf", action="append", default=[], metavar="K=V", help="a property of Spark's")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         started = time.monotonic()

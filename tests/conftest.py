@@ -1,10 +1,12 @@
 """What the tests share: one Spark session, and the real photos of the sample."""
 
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +14,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from spark_job import Settings
+from spark_job import Settings, run
 from spark_job.session import spark_session
 
 ROOT = Path(__file__).resolve().parent.parent
 # Listed with the detector that costs least: what a test is about is rarely the detector.
 FAST = {"detector": "hog", "max_failed": 1.0}
+# Jitters, so that a run on a cluster takes some seconds without many photos.
+SLOWLY = {"detector": "hog", "jitters": 10}
+COPIES = 5
+
+
+def options(chosen: dict[str, object]) -> list[str]:
+    """The words of the command line that choose these settings."""
+    return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +60,24 @@ def face_photos(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             if name in ("obama", "biden"):
                 small.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(person / f"_{name}_mirrored.PNG")
     return folder
+
+
+@pytest.fixture(scope="session")
+def many(face_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copies of face_photos, in folders of their own."""
+    folder = tmp_path_factory.mktemp("many")
+    for i in range(COPIES):
+        shutil.copytree(face_photos, folder / str(i))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mean_of_many(spark: SparkSession, many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What mean.json says of them in local mode, where a cluster runs SLOWLY."""
+    output = tmp_path_factory.mktemp("local")
+    run(Settings(inputs=(str(many),), output=str(output), **SLOWLY), spark)  # type: ignore[arg-type]
+    document: dict[str, Any] = json.loads((output / "mean.json").read_text())
+    return document
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,13 +10,12 @@ from urllib.parse import parse_qs
 
 import pytest
 import yaml
+from conftest import SLOWLY, options
 from kubelet import Node, node
 from kubernetes_api import Request
 from test_k8s_manifests import K8S, ROOT, kustomize, the
 
-from spark_job import Settings, run
-
-COPIES, JITTERS, WAIT_S = 5, 10, 240
+WAIT_S = 240
 NAMESPACE, DRIVER = "facemean", "facemean-driver-0"
 
 
@@ -36,15 +34,6 @@ def objects() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def many(face_photos, tmp_path_factory) -> Path:
-    """Copies of the photos, in folders of their own."""
-    folder = tmp_path_factory.mktemp("many")
-    for i in range(COPIES):
-        shutil.copytree(face_photos, folder / str(i))
-    return folder
-
-
-@pytest.fixture(scope="module")
 def ran(objects, many, tmp_path_factory) -> Any:
     """The Job's pod run to its end, with an executor killed in the middle."""
     folder = tmp_path_factory.mktemp("node")
@@ -52,7 +41,7 @@ def ran(objects, many, tmp_path_factory) -> Any:
     job = the(objects, "Job", "facemean")
     pod = {"kind": "Pod", "apiVersion": "v1", **json.loads(json.dumps(job["spec"]["template"]))}
     pod["metadata"] |= {"name": DRIVER, "namespace": NAMESPACE, "uid": "0-0"}
-    pod["spec"]["containers"][0]["args"] += ["--detector", "hog", "--jitters", str(JITTERS)]
+    pod["spec"]["containers"][0]["args"] += options(SLOWLY)
     places = {
         "local:///opt/facemean": str(ROOT),
         "/conf": str(folder / "conf"),
@@ -79,14 +68,12 @@ def ran(objects, many, tmp_path_factory) -> Any:
 
 
 @pytest.mark.slow
-def test_the_jobs_own_arguments_give_local_modes_mean_though_an_executor_is_killed(ran, spark, many, tmp_path):
+def test_the_jobs_own_arguments_give_local_modes_mean_though_an_executor_is_killed(ran, mean_of_many):
     assert ran.code == 0, ran.node.said(DRIVER)
     assert len(ran.killed) == 1
-    local = tmp_path / "out"
-    run(Settings(inputs=(str(many),), output=str(local), detector="hog", jitters=JITTERS), spark)
-    documents = [json.loads((output / "mean.json").read_text()) for output in (ran.output, local)]
-    assert documents[0]["mean_sha256"] == documents[1]["mean_sha256"]
-    assert documents[0]["photos"] == documents[1]["photos"]
+    document = json.loads((ran.output / "mean.json").read_text())
+    assert document["mean_sha256"] == mean_of_many["mean_sha256"]
+    assert document["photos"] == mean_of_many["photos"]
 
 
 @pytest.mark.slow

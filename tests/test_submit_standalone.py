@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,14 +14,12 @@ from typing import Any
 import psutil
 import pyspark
 import pytest
+from conftest import SLOWLY, options
 from faults import runs
-
-from spark_job import Settings, run
 
 ROOT = Path(__file__).resolve().parent.parent
 SPARK = Path(pyspark.__file__).parent
-# Jitters, so that the run takes some seconds without many photos.
-COPIES, JITTERS, WAIT_S = 5, 10, 240
+WAIT_S = 240
 # What conf/kubernetes.conf asks of the wire and of the disk, and a secret that all of the cluster share.
 SECURE = """
 spark.authenticate                     true
@@ -62,8 +59,7 @@ class Cluster:
     def submit(self, photos: Path, output: Path) -> psutil.Popen:
         command = [ROOT / "scripts" / "submit-standalone", self.master, "--executor-memory", "512m"]
         command += ["--conf", f"spark.pyspark.python={sys.executable}", "--conf", "spark.driver.host=127.0.0.1"]
-        command += ["--conf", "spark.ui.port=0", "--", photos, "--output", output, "--detector", "hog"]
-        command += ["--jitters", str(JITTERS)]
+        command += ["--conf", "spark.ui.port=0", "--", photos, "--output", output, *options(SLOWLY)]
         pipe = subprocess.PIPE
         submitted = psutil.Popen(list(map(str, command)), env=self.environment, stdout=pipe, stderr=pipe, text=True)
         self.processes.append(submitted)
@@ -99,12 +95,6 @@ def _listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def mean_of(output: Path) -> tuple[int, str]:
-    """Photos listed, and the digest of the mean."""
-    document = json.loads((output / "mean.json").read_text())
-    return document["photos"]["listed"], document["mean_sha256"]
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
@@ -112,26 +102,9 @@ def cluster(tmp_path_factory):
     cluster.stop()
 
 
-@pytest.fixture(scope="module")
-def many(face_photos, tmp_path_factory) -> Path:
-    """Copies of the photos, in folders of their own."""
-    folder = tmp_path_factory.mktemp("many")
-    for i in range(COPIES):
-        shutil.copytree(face_photos, folder / str(i))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(spark, many, tmp_path_factory) -> tuple[int, str]:
-    """What local mode says."""
-    output = tmp_path_factory.mktemp("local")
-    run(Settings(inputs=(str(many),), output=str(output), detector="hog", jitters=JITTERS), spark)
-    return mean_of(output)
-
-
 @pytest.mark.slow
 def test_a_cluster_that_encrypts_and_loses_a_worker_in_mid_run_gives_local_modes_mean(
-    cluster, many, expected, tmp_path
+    cluster, many, mean_of_many, tmp_path
 ):
     output = tmp_path / "out"
     submitted = cluster.submit(many, output)
@@ -142,7 +115,9 @@ def test_a_cluster_that_encrypts_and_loses_a_worker_in_mid_run_gives_local_modes
     out, err = submitted.communicate()
     assert submitted.returncode == 0, err
     assert "listed" in out
-    assert mean_of(output) == expected
+    document = json.loads((output / "mean.json").read_text())
+    assert document["mean_sha256"] == mean_of_many["mean_sha256"]
+    assert document["photos"] == mean_of_many["photos"]
 
 
 @pytest.mark.parametrize(
