@@ -113,12 +113,14 @@ class FileSystem:
         """When the file was last changed, ms since 1970."""
         return int(self.status(*names).getModificationTime())
 
-    def make(self) -> None:
-        """Make the folder, and see that something can be written there."""
-        self._fs.mkdirs(self._path())
+    def make(self) -> bool:
+        """Make the folder, and see that it can be written to; False where none is made, and Java says no more."""
+        if not self._fs.mkdirs(self._path()):
+            return False
         probe = self._path(".facemean")
         self._fs.create(probe, True).close()
         self._fs.delete(probe, False)
+        return True
 
     def exists(self, *names: str) -> bool:
         return bool(self._fs.exists(self._path(*names)))

@@ -31,9 +31,11 @@ def open_output(spark: SparkSession, output: str) -> FileSystem:
     try:
         folder = FileSystem(spark, output)
         folder.contact()
-        folder.make()
+        why = "" if folder.make() else "the folder that it is to lie in takes none (may this user write there?)"
     except Py4JJavaError as error:
-        raise SettingsError(f"--output {output!r} cannot be written to: {reason(error)}") from None
+        why = reason(error)
+    if why:
+        raise SettingsError(f"--output {output!r} cannot be written to: {why}")
     return folder
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Condition, Thread
 from typing import Any
@@ -78,8 +78,9 @@ class Node(Api):
 
     def kill(self, name: str, number: signal.Signals) -> None:
         """Send a pod's processes a signal, where they have not ended."""
-        if self.processes[name].poll() is None:
-            os.killpg(self.processes[name].pid, number)
+        with suppress(ProcessLookupError):
+            if self.processes[name].poll() is None:
+                os.killpg(self.processes[name].pid, number)
 
     def answer(self, request: Request) -> tuple[int, Any]:
         asked = parse_qs(request.query)

@@ -12,7 +12,7 @@ import pytest
 
 from spark_job import run
 from spark_job.console import Console
-from spark_job.errors import InvariantError, NoFaceError, OutputError
+from spark_job.errors import InvariantError, NoFaceError, OutputError, SettingsError
 
 
 class Meanwhile(Console):
@@ -149,6 +149,27 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(spark, settings, face_
     assert not Path(chosen.output, "mean.json").exists()
     filler.unlink()
     assert run(chosen, spark).mean_sha256 == expected
+
+
+@pytest.mark.parametrize(
+    ("held", "why"),
+    [("nothing", "may this user write there"), ("a run", r"\((Read-only file system|Permission denied)\)")],
+)
+def test_an_output_that_may_not_be_written_to_is_told_before_a_photo_is_read(
+    spark, settings, face_photos, tmp_path, request, held, why
+):
+    folder = tmp_path if os.geteuid() else request.getfixturevalue("disk")
+    chosen = settings(face_photos, output=str(folder / "out"))
+    if held == "a run":
+        run(chosen, spark)
+    if os.geteuid():
+        for path in (folder, folder / "out"):
+            if path.exists():
+                path.chmod(0o555)
+    else:  # root may write whatever the permissions say, but not to a disk that is mounted so
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+    with pytest.raises(SettingsError, match=f"cannot be written to: .*{why}"):
+        run(chosen, spark)
 
 
 def test_an_output_that_can_no_longer_be_written_to_is_told(spark, settings, face_photos):
