@@ -62,6 +62,8 @@ def spark_session(settings: Settings) -> SparkSession:
         # Workers are this machine's: they run this interpreter and find this package.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         conf.setIfMissing("spark.executorEnv.PYTHONPATH", str(PACKAGE.parent))
+        # Java's threads share the places from which they take memory: each by itself would keep what it once had.
+        os.environ.setdefault("MALLOC_ARENA_MAX", "2")
         # The UI shows names of photos: it listens for this machine only.
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         conf.setIfMissing("spark.driver.host", "localhost")
