@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from chaos import flip_an_embedding
+from faults import flip_an_embedding
 
 from spark_job import run
 from spark_job.errors import OutputError
