@@ -102,7 +102,7 @@ def faults() -> Iterator[Fault]:
     yield Fault("dies while committing", [die_committing, die_committing, leave_rows_twice], [CLUSTER])
     yield Fault("full disk, damaged file", [fill_the_disk, damage_the_checkpoint])
     yield Fault("photos that crash, hang", more=accidents, times=len(ACCIDENTS))
-    yield Fault("stops, two runs at once", [second_run, terminate, terminate_all, ctrl_c])
+    yield Fault("stops, two runs at once", [terminate, terminate_all, ctrl_c, second_run])
     yield Fault("kill -9, 20 times", twenty_kills(), [CLUSTER])
 
 
@@ -132,7 +132,7 @@ def disturb(fault: Fault, photos: Path, scratch: Path, deadline: float) -> Seen:
         with stderr.open("wb") as file:
             now = [*command, f"--master={master}", *["--repair"] * repair]
             process = psutil.Popen(now, cwd=ROOT, stderr=file, start_new_session=True)
-        run = Run(process, now, output, stderr)
+        run = Run(process, now, output)
         struck, left = _strike(run, strikes, deadline)
         code = process.wait()
         wrong += _unhelpful(code, stderr.read_text(), struck) + [f"{name} was left behind" for name in left]

@@ -22,12 +22,11 @@ ENDS_S = 30
 
 
 class Run(NamedTuple):
-    """A run of facemean that is under way, its command, and the file of what it says on standard error."""
+    """A run of facemean that is under way, its command, and the folder that it writes to."""
 
     process: psutil.Popen
     command: list[str]
     output: Path
-    stderr: Path
 
 
 # What is done to a run once it has written rows; whether it could be done.
