@@ -8,7 +8,7 @@ from spark_job.settings import Settings
 
 if TYPE_CHECKING:
     from spark_job.pipeline import run
-    from spark_job.results import Result
+    from spark_job.results.result import Result
 
 # ONNX Runtime would keep an identifier of the machine in the user's folder, and send events of its use. Nothing of
 # what people do with faces leaves the machine.
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return run
     if name == "Result":
-        from spark_job.results import Result
+        from spark_job.results.result import Result
 
         return Result
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,12 +14,12 @@ if not __package__:  # given to spark-submit as a file: the package is the folde
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException
 
+from spark_job.checks.preflight import preflight
 from spark_job.console import Console
 from spark_job.errors import FacemeanError
-from spark_job.hadoop import reason
 from spark_job.pipeline import run
-from spark_job.preflight import preflight
 from spark_job.settings import Settings, flag, options
+from spark_job.spark.hadoop import reason
 
 DONE, FAILED, TOO_MANY_FAILED = 0, 1, 3
 STOPPED, STOPPED_SAYS = 130, "stopped: the same command goes on from here"

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from spark_job.photos import Listing, task_count
-from spark_job.results import Result, document
+from spark_job.inputs.photos import Listing, task_count
+from spark_job.results.result import Result, document
 from spark_job.settings import Settings
 
 POLL_S = 0.25

@@ -6,26 +6,26 @@ from datetime import UTC, datetime
 
 from pyspark.sql import SparkSession
 
-from spark_job import results
-from spark_job.archives import leniently
-from spark_job.checkpoint import damage_named, repair
 from spark_job.console import Console
-from spark_job.download import fetch
-from spark_job.encode import encode
-from spark_job.engine import model_names
-from spark_job.inputs import open_inputs
-from spark_job.lock import only_run
-from spark_job.metrics import Gauges
-from spark_job.models import digests
-from spark_job.moments import by_group, total
-from spark_job.names import check_group_by
-from spark_job.photos import contents, list_photos
-from spark_job.results import Result
-from spark_job.runtimes import check_installed
-from spark_job.session import open_session, step
+from spark_job.faces.engine import model_names
+from spark_job.faces.models import digests
+from spark_job.faces.runtimes import check_installed
+from spark_job.inputs.archives import leniently
+from spark_job.inputs.download import fetch
+from spark_job.inputs.names import check_group_by
+from spark_job.inputs.photos import contents, list_photos
+from spark_job.inputs.sources import open_inputs
+from spark_job.results.result import Result, write_groups, write_mean
+from spark_job.results.sums import by_group, total
+from spark_job.results.tally import check_has_faces, first_failures, tally
 from spark_job.settings import Settings, settings_id
-from spark_job.store import PhotosTable, current, open_output, settled, without_rows
-from spark_job.unread import account_for_unread
+from spark_job.spark.metrics import Gauges
+from spark_job.spark.session import open_session, step
+from spark_job.table.checkpoint import damage_named, repair
+from spark_job.table.encode import encode
+from spark_job.table.lock import only_run
+from spark_job.table.store import PhotosTable, current, open_output, settled, without_rows
+from spark_job.table.unread import account_for_unread
 
 
 def run(settings: Settings, spark: SparkSession | None = None, console: Console | None = None) -> Result:
@@ -43,7 +43,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
     with open_session(settings, spark) as session, ExitStack() as held:
         with step(session, "list the inputs"):
             check_group_by(session, settings.group_by)
-            sources = open_inputs(session, fetch(settings, console), settings)
+            sources = open_inputs(session, fetch(settings, console.progress), settings)
             listing = list_photos(sources)
 
         with step(session, f"find the photos that have no row of settings {identity}"):
@@ -70,17 +70,17 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
         with step(session, "count the photos by status"):
             account_for_unread(sources, listing, table, settings, models)
             outcomes = current(listing.photos, table.rows(), "status", "message")
-            counts = results.tally(outcomes, listing.listed)
+            counts = tally(outcomes, listing.listed)
             gauges.settle(counts)
-            failures = results.first_failures(outcomes, counts)
+            failures = first_failures(outcomes, counts)
         with step(session, f"sum the embeddings of {counts['ok']:,} photos"):
             faces = current(listing.photos, table.rows(), "faces")
             moments = total(faces)
-            results.check_has_faces(moments, counts)
+            check_has_faces(moments, counts)
         n_groups = None
         if settings.group_by != "none":
             with step(session, "sum the embeddings of each group"):
-                n_groups = results.write_groups(output, by_group(faces))
+                n_groups = write_groups(output, by_group(faces))
 
         result = Result(
             settings=settings,
@@ -97,6 +97,6 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             seconds=time.monotonic() - clock[0],
             encoding_seconds=clock[2] - clock[1],
         )
-        results.write(output, result)
+        write_mean(output, result)
         listing.rows.unpersist()
         return result

@@ -15,7 +15,7 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from spark_job import Settings, run
-from spark_job.session import spark_session
+from spark_job.spark.session import spark_session
 
 ROOT = Path(__file__).resolve().parent.parent
 # Listed with the detector that costs least: what a test is about is rarely the detector.
@@ -42,7 +42,7 @@ def spark(_cache: None) -> Iterator[SparkSession]:
 def sample() -> Path:
     """The sample of scripts/run: 7 real photos, and variants of them."""
     folder = ROOT / "sample"
-    subprocess.run([sys.executable, ROOT / "scripts" / "sample.py", folder], check=True)
+    subprocess.run([sys.executable, ROOT / "scripts" / "src" / "setup" / "sample.py", folder], check=True)
     return folder
 
 

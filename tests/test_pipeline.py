@@ -18,7 +18,7 @@ from PIL import Image
 
 from spark_job import run
 from spark_job.errors import InvariantError, NoFaceError
-from spark_job.results import tally
+from spark_job.results.tally import tally
 
 EXACT = {"detector": "hog", "upsample": 1, "face": "first"}
 
@@ -199,7 +199,7 @@ def test_the_callers_session_is_left_running_as_it_was(spark, settings, face_pho
 
 @pytest.mark.slow
 def test_every_embedding_is_that_of_face_recognition(spark, settings, sample):
-    from spark_job.engine import face_recognition_api
+    from spark_job.faces.engine import face_recognition_api
 
     library = face_recognition_api()
     inputs = sorted(sample.glob("*.jpg"))

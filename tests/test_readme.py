@@ -3,14 +3,13 @@
 import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-from spark_job.encode import STATUSES
+from spark_job.row import STATUSES
 from spark_job.settings import flag, options
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 TABLE = {
     name: (values, default)
@@ -46,7 +45,7 @@ def test_every_file_that_is_named_exists():
 
 
 def test_every_module_that_the_pipeline_names_has_a_purpose_in_its_first_line():
-    for module in (ROOT / "spark_job").glob("*.py"):
+    for module in (ROOT / "spark_job").rglob("*.py"):
         assert re.match(r'""".+[.:]?', module.read_text()), module
 
 

@@ -25,18 +25,17 @@ from types import SimpleNamespace
 
 import pyspark
 import pytest
-from conftest import FAST
+from conftest import FAST, ROOT
 from py4j.protocol import Py4JJavaError
 
 from spark_job import Settings, run
 from spark_job.__main__ import main
 from spark_job.errors import OutputError
-from spark_job.hadoop import FileSystem, reason
-from spark_job.lock import lease
-from spark_job.results import Result, document
+from spark_job.results.result import Result, document
+from spark_job.spark.hadoop import FileSystem, reason
+from spark_job.table.lock import lease
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).resolve().parent.parent
 SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 ODD_NAMES = (
     "two  words.jpg",

@@ -1,0 +1,13 @@
+"""Kinds: what is a photo, an archive and a table by its name, and what is not listed."""
+
+SUFFIX = r"\.(jpe?g|png|webp|bmp|gif|tiff?)$"
+IS_PHOTO = rf"(?i)(^|/)[^./][^/]*{SUFFIX}"
+IS_ARCHIVE = r"(?i)\.(tar|tar\.gz|tgz|zip|7z)$"  # what Spark 4.3 opens
+IS_TABLE = r"(?i)\.parquet$"
+READABLE = "|".join(f"(?:{kind})".replace("(?:(?i)", "(?i:") for kind in (IS_PHOTO, IS_ARCHIVE, IS_TABLE))
+# Listed: names that begin with _ (cameras write _DSC0001.jpg), and a dot before a photo's name (._IMG.jpg), so
+# that it is counted as skipped. Not listed: other dot files, and dot folders.
+# A dot alone is a folder itself: tar writes ./a.jpg.
+IGNORED = rf"(?i)^\.(?!$|.*{SUFFIX})"
+# Kinds of rows of a listing that nothing can be read of: an archive's own, and files with names that Java cannot say.
+DAMAGED, NAMELESS = NOT_READ = ("damaged", "nameless")

@@ -1,0 +1,110 @@
+"""Photos: one row per photo of the inputs, first without its content, then with it."""
+
+import math
+from functools import reduce
+from typing import NamedTuple
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_job.errors import InputError
+from spark_job.inputs.archives import with_damaged
+from spark_job.inputs.kinds import NOT_READ
+from spark_job.inputs.sources import Sources
+from spark_job.row import KEY
+from spark_job.spark.hadoop import reason
+from spark_job.spark.session import step
+
+# Up to so many files are named to Spark one by one, so that only their bytes are read.
+MAX_NAMED = 100_000
+# A source of fewer partitions for each core than this is spread over more by a shuffle.
+MIN_PARTITIONS_A_CORE = 8
+# A task is a checkpoint, and costs Spark some 20 ms: neither too many photos nor too few.
+TASKS_A_CORE = 32
+PHOTOS_A_TASK = (4, 512)
+EXAMPLES = 3
+
+
+class Listing(NamedTuple):
+    """photos: path, length, modificationTime, group, source and kind of each, once; and what was counted on the way.
+
+    rows: all that the inputs hold, which stays in Spark's cache until it is told otherwise.
+    """
+
+    rows: DataFrame
+    photos: DataFrame
+    listed: int
+    listed_twice: int
+    skipped: int
+    skipped_examples: list[str]
+
+
+def list_photos(sources: Sources) -> Listing:
+    """The photos of the inputs, each once, and what else lies there. Raises InputError where one holds no photo."""
+    holds_photo = sources.holds_photo()
+    is_photo = F.col("is_photo")
+    keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
+    try:
+        rows = with_damaged(sources) if "archive" in sources.kinds else sources.listing().persist()
+        with step(rows.sparkSession, "count the photos of the inputs"):
+            photos, others, distinct, *held = rows.agg(
+                F.count_if(is_photo), F.count_if(~is_photo), keys, *holds_photo.values()
+            ).collect()[0]
+    except (Py4JJavaError, PySparkException) as error:
+        raise InputError(f"the inputs cannot be listed: {reason(error)}") from None
+    for text, holds in zip(holds_photo, held, strict=True):
+        if not holds:
+            raise InputError(f"input {text!r} holds no photo: jpg, jpeg, png, webp, bmp, gif, tif or tiff")
+    examples = [row.path for row in rows.where(~is_photo).select("path").limit(EXAMPLES).collect()] if others else []
+    wanted = rows.where(is_photo)
+    once = wanted if photos == distinct else wanted.dropDuplicates(KEY)
+    return Listing(rows, once, distinct, photos - distinct, others + sources.looks.outside, examples)
+
+
+def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) -> DataFrame:
+    """The wanted photos (path, length, modificationTime, group) with their content, spread over tasks.
+
+    wanted: rows of the listing; is_all: whether it is the whole of it. content is null where the photo is longer
+    than max_bytes, and such a one is never read. Of the files, only those that hold a wanted photo are opened.
+    """
+    spark = wanted.sparkSession
+    cores = spark.sparkContext.defaultParallelism
+    is_small, can_be_read = F.col("length") <= max_bytes, ~F.col("kind").isin(*NOT_READ)
+    parts = [wanted.where(~is_small & can_be_read).select(*KEY, "group", F.lit(None).cast("binary").alias("content"))]
+    readable = wanted.where(can_be_read)
+    with step(spark, "find the files that hold the photos"):
+        named = None if is_all else _sources_of(wanted)
+        counts = readable.groupBy("kind").agg(F.count("*"), F.count_distinct("source")).collect()
+    for kind, photos, files in counts:
+        part = sources.kinds[kind].where(F.col("is_photo") & is_small)
+        if named is not None:
+            part = part.where(f"source IN ({', '.join(map(_sql_string, named))})")
+        part = part.select(*KEY, "group", "content")
+        if not is_all and (kind != "file" or named is None):
+            keys = wanted.where(F.col("kind") == kind).select(*KEY)
+            part = part.join(keys.hint("broadcast" if photos <= MAX_NAMED else "shuffle_hash"), KEY, "left_semi")
+        if kind == "file":
+            spark.conf.set("spark.sql.files.minPartitionNum", task_count(photos, cores))
+        elif files < MIN_PARTITIONS_A_CORE * cores:
+            part = part.repartition(task_count(photos, cores), "path")
+        parts.append(part)
+    return reduce(DataFrame.unionByName, parts)
+
+
+def task_count(photos: int, cores: int) -> int:
+    """How many tasks encode so many photos."""
+    fewest, most = PHOTOS_A_TASK
+    return math.ceil(photos / min(max(photos // (TASKS_A_CORE * cores), fewest), most))
+
+
+def _sources_of(wanted: DataFrame) -> list[str] | None:
+    """The files that hold the wanted photos; None where they are too many to name."""
+    rows = wanted.select("source").distinct().limit(MAX_NAMED + 1).collect()
+    return [row.source for row in rows] if len(rows) <= MAX_NAMED else None
+
+
+def _sql_string(text: str) -> str:
+    r"""A string as a literal of Spark's SQL; for a URI, in which a backslash is always %5C."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,72 @@
+"""Sources: folders, globs, archives and Parquet tables -> DataFrames of photos, opened but not read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_job.errors import InputError
+from spark_job.inputs.files import archives_of, nameless, open_files, open_nameless, without_links
+from spark_job.inputs.looks import Looks, look_through_all
+from spark_job.inputs.names import named
+from spark_job.inputs.roots import Root, lies_in, resolve, without_nested
+from spark_job.inputs.tables import is_table, open_table
+from spark_job.settings import Settings
+from spark_job.spark.hadoop import reason
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The inputs by kind (file, archive, table), as DataFrames that are opened but not read.
+
+    Columns: path, length, modificationTime, group, content; source, the URI of the file that holds the photo; is_photo.
+    roots: what each input stands for; looks: what stands in the archives, and which of them are not opened.
+    """
+
+    kinds: dict[str, DataFrame]
+    roots: dict[str, list[Root]]
+    looks: Looks
+    settings: Settings
+
+    def listing(self) -> DataFrame:
+        """All that the inputs hold, and its kind, without content: of files, Spark reads no byte for it."""
+        parts = [part.drop("content").withColumn("kind", F.lit(kind)) for kind, part in self.kinds.items()]
+        return reduce(DataFrame.unionByName, parts)
+
+    def holds_photo(self) -> dict[str, Column]:
+        """For each input, an aggregate over the listing: whether it holds a photo."""
+        return {
+            text: F.coalesce(F.bool_or(F.col("is_photo") & lies_in(roots)), F.lit(False))
+            for text, roots in self.roots.items()
+        }
+
+
+def open_inputs(spark: SparkSession, inputs: Sequence[str], settings: Settings) -> Sources:
+    """The inputs: folders, globs, photos, archives, Parquet tables, by any URI that Spark reads.
+
+    inputs: those of the settings, fetched.
+    Raises InputError where one does not exist, cannot be listed, or is a file of another kind.
+    """
+    roots = {text: resolve(spark, text) for text in inputs}
+    distinct = {root.path: root for found in roots.values() for root in found}
+    try:
+        tables = [path for path, root in distinct.items() if is_table(spark, path, root.is_folder)]
+        binary = [path for path in without_nested(distinct) if path not in tables]
+        kinds = open_files(spark, binary) if binary else {}
+        looks = look_through_all(spark, archives_of(kinds["archive"]) if binary else [], settings.max_bytes)
+        if looks.refused:
+            kinds["archive"] = kinds["archive"].where(~F.col("source").isin(list(looks.refused)))
+        if looks.links:
+            kinds["archive"] = without_links(kinds["archive"], looks.links)
+        if tables:
+            kinds["table"] = reduce(DataFrame.unionByName, [open_table(spark, table) for table in tables])
+        unsaid = [row for root in distinct.values() if root.is_folder for row in nameless(root.uri)]
+        if unsaid:
+            kinds["nameless"] = open_nameless(spark, unsaid)
+    except (Py4JJavaError, PySparkException) as error:
+        raise InputError(f"the inputs cannot be listed: {reason(error)}") from None
+    return Sources({kind: named(rows, settings) for kind, rows in kinds.items()}, roots, looks, settings)

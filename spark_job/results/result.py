@@ -1,0 +1,145 @@
+"""Result: what a run found, as mean.json, mean.npy and groups/."""
+
+import functools
+import hashlib
+import importlib.metadata
+import io
+import json
+import platform
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyspark
+from numpy.typing import NDArray
+from py4j.protocol import Py4JJavaError
+from pyspark.sql import DataFrame
+
+from spark_job.errors import OutputError, without_secrets
+from spark_job.inputs.names import hashed
+from spark_job.results.moments import Moments
+from spark_job.row import FAILURES
+from spark_job.settings import Settings
+from spark_job.spark.hadoop import AS_IT_IS, FileSystem, reason
+from spark_job.spark.session import step
+
+PACKAGES = (
+    "facemean",
+    "dlib-bin",
+    "dlib",
+    "face_recognition",
+    "onnxruntime",
+    "openvino",
+    "numpy",
+    "pillow",
+    "pyarrow",
+)
+NOT_SHOWN = ("inputs", "output", "conf")  # told elsewhere, or may hold a secret
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run found, and what it rests on.
+
+    photos: listed, and a count for each status; encoded: how many of them this run encoded; skipped: files of the
+    inputs that are no photos; groups: how many, None without --group-by; failures: (path, status, message) of the
+    first photos that failed.
+    """
+
+    settings: Settings
+    settings_id: str
+    models: dict[str, str]
+    output: str
+    moments: Moments
+    photos: dict[str, int]
+    encoded: int
+    skipped: int
+    groups: int | None
+    failures: list[tuple[str, str, str]]
+    started: datetime
+    seconds: float
+    encoding_seconds: float
+
+    @property
+    def count(self) -> int:
+        """Faces in the mean."""
+        return self.moments.count
+
+    @functools.cached_property
+    def mean(self) -> NDArray[np.float64]:
+        """float64 (128,)."""
+        return self.moments.mean()
+
+    @property
+    def mean_sha256(self) -> str:
+        """Of the float64 little-endian bytes of the mean, in hex."""
+        return hashlib.sha256(self.mean.astype("<f8").tobytes()).hexdigest()
+
+    @property
+    def photos_per_second(self) -> float:
+        """Photos encoded a second, while it encoded."""
+        return self.encoded / self.encoding_seconds if self.encoded else 0.0
+
+    @property
+    def too_many_failed(self) -> bool:
+        """Whether more photos failed than --max-failed allows."""
+        return sum(self.photos[status] for status in FAILURES) > self.settings.max_failed * self.photos["listed"]
+
+
+def write_mean(output: FileSystem, result: Result) -> None:
+    """Replace mean.npy and then mean.json, each whole or not at all. Raises OutputError where that cannot be."""
+    npy = io.BytesIO()
+    np.save(npy, result.mean.astype("<f8"), allow_pickle=False)
+    files = {"mean.npy": npy.getvalue(), "mean.json": (json.dumps(document(result), indent=1) + "\n").encode()}
+    for name, content in files.items():
+        try:
+            output.replace_file(name, content)
+        except Py4JJavaError as error:
+            raise OutputError(f"{output.uri}/{name} cannot be written: {reason(error)}") from None
+
+
+def document(result: Result) -> dict[str, Any]:
+    """mean.json as a dict."""
+    error = result.moments.standard_error()
+    inputs = result.settings.inputs
+    choices = {name: value for name, value in asdict(result.settings).items() if name not in NOT_SHOWN}
+    return {
+        "count": result.count,
+        "mean": result.mean.tolist(),
+        "std": result.moments.std().tolist(),
+        "standard_error": None if error is None else error.tolist(),
+        "norm": float(np.linalg.norm(result.mean)),
+        "photos": result.photos,
+        "encoded": result.encoded,
+        "skipped": result.skipped,
+        "settings": choices,
+        "settings_id": result.settings_id,
+        "models": result.models,
+        "versions": versions(),
+        "inputs": [hashed(text) if result.settings.hash_paths else without_secrets(text) for text in inputs],
+        "started": result.started.isoformat(timespec="seconds"),
+        "seconds": round(result.seconds, 3),
+        "photos_per_second": round(result.photos_per_second, 2),
+        "mean_sha256": result.mean_sha256,
+    }
+
+
+def write_groups(output: FileSystem, groups: DataFrame) -> int:
+    """Replace groups/ by a table of one row for each group; returns how many there are."""
+    new = ".groups.new"
+    groups.write.mode("overwrite").parquet(f"{output.uri}/{new}")
+    output.replace_folder("groups", new)
+    with step(groups.sparkSession, "count the groups"):
+        return groups.sparkSession.read.options(**AS_IT_IS).parquet(f"{output.uri}/groups").count()
+
+
+def versions() -> dict[str, str]:
+    """The versions of what the figures were made with."""
+    found: dict[str, Any] = {"python": platform.python_version(), "pyspark": pyspark.__version__}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

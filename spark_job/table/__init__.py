@@ -1,0 +1,6 @@
+"""Table: OUTPUT/photos, one row per photo, whatever happens to it: the result, and the checkpoint of a run.
+
+encode makes the rows in Spark's workers, isolate keeps a photo that crashes to itself, store appends and reads, unread
+gives a row to what could not be read, lock keeps a second run out, checkpoint mends.
+Never imported here: results.
+"""

@@ -1,0 +1,81 @@
+"""Store: OUTPUT/photos, one row per photo in Parquet: the result, and the checkpoint of a run.
+
+The table is appended to by one lazy Spark job with Hadoop's file output committer, algorithm version 2: a task's
+rows are durable when the task ends, and a rerun encodes only what has no row yet.
+"""
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_job.errors import OutputError, SettingsError
+from spark_job.row import KEY, SCHEMA
+from spark_job.spark.hadoop import AS_IT_IS, FileSystem, reason
+
+# A page of Parquet has a checksum, which Spark writes and by default does not look at.
+VERIFY = {"parquet.page.verify-checksum.enabled": "true"}
+
+
+def open_output(spark: SparkSession, output: str) -> FileSystem:
+    """The folder of the results, made where there is none. Raises SettingsError where that cannot be."""
+    try:
+        folder = FileSystem(spark, output)
+        folder.contact()
+        why = "" if folder.make() else "the folder that it is to lie in takes none (may this user write there?)"
+    except Py4JJavaError as error:
+        why = reason(error)
+    if why:
+        raise SettingsError(f"--output {output!r} cannot be written to: {why}")
+    return folder
+
+
+class PhotosTable:
+    """OUTPUT/photos of one output and one settings_id."""
+
+    def __init__(self, spark: SparkSession, output: FileSystem, settings_id: str) -> None:
+        self._spark = spark
+        self._folder = FileSystem(spark, f"{output.uri}/photos")
+        self._settings_id = settings_id
+
+    def rows(self) -> DataFrame:
+        """The rows made with these settings. A photo may have more than one, by an attempt that died late."""
+        if not self._folder.exists():
+            return self._spark.createDataFrame([], SCHEMA)
+        # Spark skips names that begin with _, and so what attempts under way have not committed.
+        rows = self._spark.read.options(**AS_IT_IS, **VERIFY).schema(SCHEMA).parquet(self._folder.uri)
+        return rows.where(F.col("settings_id") == self._settings_id)
+
+    def append(self, rows: DataFrame) -> None:
+        """Run the job that makes the rows, and keep those of each task as it ends."""
+        committer = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
+        try:
+            rows.write.mode("append").options(**committer).parquet(self._folder.uri)
+        except (Py4JJavaError, PySparkException) as error:
+            raise OutputError(f"the photos cannot be encoded into {self._folder.uri}: {reason(error)}") from None
+
+
+def without_rows(listing: DataFrame, rows: DataFrame) -> DataFrame:
+    """The photos of the listing that have no row yet."""
+    return listing.join(rows.select(*KEY), KEY, "left_anti")
+
+
+def settled(rows: DataFrame) -> DataFrame:
+    """The rows that say what is in a photo: one that was not read, crashed or timed out is tried by each run."""
+    return rows.where("decode_ms IS NOT NULL")
+
+
+def current(listing: DataFrame, rows: DataFrame, *columns: str) -> DataFrame:
+    """These columns of the one row of each photo of the listing, and its group; all are null where it has none.
+
+    Rows of photos that are gone from the inputs, or were replaced, do not count. Of several for one photo, a settled
+    one counts, and always the same: two entries of an archive may have one name, time and length.
+    """
+    order = F.struct(F.col("decode_ms").isNotNull(), F.xxhash64("status", "faces")).alias("order")
+    one = F.max_by(F.struct(*columns), "order").alias("row")
+    # The order is taken before the rows are shuffled, so that only what is asked for is.
+    return (
+        listing.select(*KEY, "group")
+        .join(rows.select(*KEY, *columns, order).groupBy(*KEY).agg(one), KEY, "left")
+        .select(*KEY, "group", "row.*")
+    )
