@@ -47,7 +47,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNa
 
 
 def fetched(settings, server, **options) -> bytes:
-    (path,) = fetch(settings(server.url, **options), Console(quiet=True))
+    (path,) = fetch(settings(server.url, **options), Console(quiet=True).progress)
     assert Path(path).name == "photos.tgz"
     return Path(path).read_bytes()
 
@@ -96,4 +96,4 @@ def test_a_missing_file_is_named(settings, server):
 
 
 def test_inputs_that_are_no_urls_stay_as_they_are(settings):
-    assert fetch(settings("a", "s3a://b/c.tgz"), Console(quiet=True)) == ("a", "s3a://b/c.tgz")
+    assert fetch(settings("a", "s3a://b/c.tgz"), Console(quiet=True).progress) == ("a", "s3a://b/c.tgz")

@@ -246,7 +246,7 @@ def test_every_file_that_the_operator_is_sent_to_exists():
 
 
 def test_the_failures_are_told_in_the_words_of_the_code():
-    source = " ".join(path.read_text() for path in (ROOT / "spark_job").glob("*.py"))
+    source = " ".join(path.read_text() for path in (ROOT / "spark_job").rglob("*.py"))
     # Messages of Spark's and of Kubernetes', and what stands for something else, are not ours to compare.
     ours = [
         "not enough memory to encode it",
