@@ -147,6 +147,9 @@ def _lines(result: Result) -> Iterator[str]:
         f"{result.encoded:,} photos encoded, {result.photos['listed'] - result.encoded:,} taken from earlier runs, "
         f"in {result.seconds:.1f} s ({result.photos_per_second:.1f} photos a second)"
     )
+    if len(result.processors) > 1:
+        kinds = ", ".join(result.processors)
+        yield f"rows of several kinds of processor ({kinds}): the last digits of their embeddings differ"
     if result.failures:
         yield ""
         yield "first failures:"

@@ -15,6 +15,8 @@ from spark_job.inputs.download import fetch
 from spark_job.inputs.names import check_group_by
 from spark_job.inputs.photos import contents, list_photos
 from spark_job.inputs.sources import open_inputs
+from spark_job.results.documents import made_with
+from spark_job.results.listing import write_listing
 from spark_job.results.result import Result, write_groups, write_mean
 from spark_job.results.sums import by_group, total
 from spark_job.results.tally import check_has_faces, first_failures, tally
@@ -55,6 +57,9 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             table = PhotosTable(session, output, identity)
             wanted = without_rows(listing.photos, settled(table.rows()))
             missing = wanted.count()
+        made = made_with(settings, identity, models, started)
+        with step(session, "write down what the inputs hold"):
+            write_listing(output, listing.photos, listing.listed, missing, made)
         console.plan(settings, identity, listing, missing, session.sparkContext)
         gauges = Gauges(session.sparkContext, listing.listed, missing)
 
@@ -69,8 +74,8 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
 
         with step(session, "count the photos by status"):
             account_for_unread(sources, listing, table, settings, models)
-            outcomes = current(listing.photos, table.rows(), "status", "message")
-            counts = tally(outcomes, listing.listed)
+            outcomes = current(listing.photos, table.rows(), "status", "message", "processor")
+            counts, processors = tally(outcomes, listing.listed)
             gauges.settle(counts)
             failures = first_failures(outcomes, counts)
         with step(session, f"sum the embeddings of {counts['ok']:,} photos"):
@@ -93,6 +98,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             skipped=listing.skipped,
             groups=n_groups,
             failures=failures,
+            processors=processors,
             started=started,
             seconds=time.monotonic() - clock[0],
             encoding_seconds=clock[2] - clock[1],

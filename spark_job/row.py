@@ -10,5 +10,5 @@ SCHEMA = """
     faces array<struct<
         top: int, right: int, bottom: int, left: int, detector: string, score: float,
         landmarks: array<struct<x: int, y: int>>, embedding: array<float>>>,
-    decode_ms float, detect_ms float, embed_ms float, settings_id string
+    decode_ms float, detect_ms float, embed_ms float, settings_id string, processor string
 """

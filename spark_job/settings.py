@@ -64,11 +64,16 @@ class Settings:
         choices=(0, 1, 2),
     )
     face: str = _option(
-        "which face of a photo counts; with 'only', a photo of several has none that counts",
-        default="largest",
-        choices=("largest", "first", "all", "only"),
+        "which face of a photo counts: prominent weighs its size against its distance from the centre; with 'only', a "
+        "photo of several has none that counts",
+        default="prominent",
+        choices=("prominent", "largest", "central", "first", "all", "only"),
     )
-    landmarks: str = _option("5 or 68 points to align a face by", default="small", choices=("small", "large"))
+    landmarks: str = _option(
+        "5 or 68 points to align a face by; 68 recognise worse, by half a percent on Labeled Faces in the Wild",
+        default="small",
+        choices=("small", "large"),
+    )
     detect_size: int = _option(
         "the longer side, px, of the image that the auto detectors look at first; a photo in which they find nothing "
         "is looked at larger; 0 for photos as they are, as hog and cnn always do",

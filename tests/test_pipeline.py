@@ -177,10 +177,12 @@ def test_no_face_at_all_is_an_error_and_writes_no_mean(spark, settings, sample):
 
 
 def test_a_photo_without_its_one_row_fails_the_run_and_is_named(spark):
-    made = [("a", 1, None, "ok"), ("b", 1, None, "no_face"), ("c", 1, None, None)]
-    rows = spark.createDataFrame(made, "path string, length long, modificationTime timestamp, status string")
+    made = [("a", 1, None, "ok", "kind"), ("b", 1, None, "no_face", "other"), ("c", 1, None, None, None)]
+    columns = "path string, length long, modificationTime timestamp, status string, processor string"
+    rows = spark.createDataFrame(made, columns)
     with_rows = rows.where("status IS NOT NULL")
-    assert tally(with_rows, 2)["ok"] == 1
+    assert tally(with_rows, 2).photos["ok"] == 1
+    assert tally(with_rows, 2).processors == ["kind", "other"]
     with pytest.raises(InvariantError, match=r"1 of 3 .*'c'"):
         tally(rows, 3)
     with pytest.raises(InvariantError, match=r"3 photos were listed and 2 rows count"):

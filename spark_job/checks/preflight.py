@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from importlib.metadata import version
-from pathlib import Path
 
 import pyspark
 
@@ -18,6 +17,7 @@ from spark_job.checks.cluster import Cluster
 from spark_job.errors import FacemeanError, PreflightError
 from spark_job.faces.engine import load
 from spark_job.faces.models import MODEL_FILES, model_digest, model_path
+from spark_job.faces.processor import flags
 from spark_job.settings import Settings
 from spark_job.spark.session import open_session
 
@@ -86,12 +86,7 @@ def _models() -> str:
 
 
 def _processor() -> str:
-    try:
-        with Path("/proc/cpuinfo").open() as file:
-            flags = set(next((line for line in file if line.startswith("flags")), "").split())
-    except FileNotFoundError:
-        return platform.processor() or platform.machine()
-    told = [name for name in ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+    told = [name for name in ("avx", "avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16") if name in flags()]
     return f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, {' '.join(told)}"
 
 

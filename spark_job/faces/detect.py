@@ -102,15 +102,26 @@ def _shrunk(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return np.array(PIL.Image.fromarray(image).resize((columns, rows), PIL.Image.Resampling.BOX))
 
 
-def select(detections: list[Detection], face: str) -> list[Detection]:
-    """The detections that --face asks for: largest, first, all, or only (none of several)."""
-    if face == "largest":
-        return sorted(detections, key=lambda found: -found.box.area)[:1]
-    if face == "first":
-        return detections[:1]
+def select(detections: list[Detection], face: str, rows: int, columns: int) -> list[Detection]:
+    """The detections that --face asks for, in an image of so many rows and columns; of equals, the first.
+
+    prominent weighs size against the distance from the centre, as facenet's align_dataset_mtcnn.py does: the person
+    whom a photo is of is seldom at its border, and a bystander may be larger.
+    """
+
+    def off_centre(found: Detection) -> float:
+        top, right, bottom, left = found.box
+        return ((top + bottom - rows) ** 2 + (left + right - columns) ** 2) / 4
+
     if face == "only":
         return detections if len(detections) == 1 else []
-    return detections
+    ranks: dict[str, Callable[[Detection], float]] = {
+        "prominent": lambda found: found.box.area - 2 * off_centre(found),
+        "largest": lambda found: found.box.area,
+        "central": lambda found: -off_centre(found),
+        "first": lambda found: 0,
+    }
+    return [max(detections, key=ranks[face])] if face in ranks and detections else detections
 
 
 def _box(rectangle: Any) -> Box:

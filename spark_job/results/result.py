@@ -2,40 +2,22 @@
 
 import functools
 import hashlib
-import importlib.metadata
 import io
-import json
-import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import numpy as np
-import pyspark
 from numpy.typing import NDArray
-from py4j.protocol import Py4JJavaError
 from pyspark.sql import DataFrame
 
-from spark_job.errors import OutputError, without_secrets
-from spark_job.inputs.names import hashed
+from spark_job.results.documents import made_with, write_document, write_file
 from spark_job.results.moments import Moments
 from spark_job.row import FAILURES
 from spark_job.settings import Settings
-from spark_job.spark.hadoop import AS_IT_IS, FileSystem, reason
+from spark_job.spark.hadoop import FileSystem
 from spark_job.spark.session import step
-
-PACKAGES = (
-    "facemean",
-    "dlib-bin",
-    "dlib",
-    "face_recognition",
-    "onnxruntime",
-    "openvino",
-    "numpy",
-    "pillow",
-    "pyarrow",
-)
-NOT_SHOWN = ("inputs", "output", "conf")  # told elsewhere, or may hold a secret
+from spark_job.table.store import read_table
 
 
 @dataclass(frozen=True)
@@ -44,7 +26,7 @@ class Result:
 
     photos: listed, and a count for each status; encoded: how many of them this run encoded; skipped: files of the
     inputs that are no photos; groups: how many, None without --group-by; failures: (path, status, message) of the
-    first photos that failed.
+    first photos that failed; processors: the kinds that the rows were made on.
     """
 
     settings: Settings
@@ -57,6 +39,7 @@ class Result:
     skipped: int
     groups: int | None
     failures: list[tuple[str, str, str]]
+    processors: list[str]
     started: datetime
     seconds: float
     encoding_seconds: float
@@ -91,19 +74,13 @@ def write_mean(output: FileSystem, result: Result) -> None:
     """Replace mean.npy and then mean.json, each whole or not at all. Raises OutputError where that cannot be."""
     npy = io.BytesIO()
     np.save(npy, result.mean.astype("<f8"), allow_pickle=False)
-    files = {"mean.npy": npy.getvalue(), "mean.json": (json.dumps(document(result), indent=1) + "\n").encode()}
-    for name, content in files.items():
-        try:
-            output.replace_file(name, content)
-        except Py4JJavaError as error:
-            raise OutputError(f"{output.uri}/{name} cannot be written: {reason(error)}") from None
+    write_file(output, "mean.npy", npy.getvalue())
+    write_document(output, "mean.json", document(result))
 
 
 def document(result: Result) -> dict[str, Any]:
     """mean.json as a dict."""
     error = result.moments.standard_error()
-    inputs = result.settings.inputs
-    choices = {name: value for name, value in asdict(result.settings).items() if name not in NOT_SHOWN}
     return {
         "count": result.count,
         "mean": result.mean.tolist(),
@@ -113,12 +90,8 @@ def document(result: Result) -> dict[str, Any]:
         "photos": result.photos,
         "encoded": result.encoded,
         "skipped": result.skipped,
-        "settings": choices,
-        "settings_id": result.settings_id,
-        "models": result.models,
-        "versions": versions(),
-        "inputs": [hashed(text) if result.settings.hash_paths else without_secrets(text) for text in inputs],
-        "started": result.started.isoformat(timespec="seconds"),
+        **made_with(result.settings, result.settings_id, result.models, result.started),
+        "processors": result.processors,
         "seconds": round(result.seconds, 3),
         "photos_per_second": round(result.photos_per_second, 2),
         "mean_sha256": result.mean_sha256,
@@ -131,15 +104,4 @@ def write_groups(output: FileSystem, groups: DataFrame) -> int:
     groups.write.mode("overwrite").parquet(f"{output.uri}/{new}")
     output.replace_folder("groups", new)
     with step(groups.sparkSession, "count the groups"):
-        return groups.sparkSession.read.options(**AS_IT_IS).parquet(f"{output.uri}/groups").count()
-
-
-def versions() -> dict[str, str]:
-    """The versions of what the figures were made with."""
-    found: dict[str, Any] = {"python": platform.python_version(), "pyspark": pyspark.__version__}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+        return read_table(groups.sparkSession, f"{output.uri}/groups").count()

@@ -1,5 +1,8 @@
 """Tally: the account of the photos: how many have each status, and the first that failed."""
 
+from collections import Counter
+from typing import NamedTuple
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -11,31 +14,44 @@ from spark_job.spark.session import step
 SHOWN = 5
 
 
-def tally(rows: DataFrame, listed: int) -> dict[str, int]:
-    """listed, and how many photos have each status.
+class Tally(NamedTuple):
+    """photos: listed, and how many have each status; processors: the kinds that their rows were made on."""
 
-    rows: KEY and status, one for each listed photo, status null where it has no row.
+    photos: dict[str, int]
+    processors: list[str]
+
+
+def tally(rows: DataFrame, listed: int) -> Tally:
+    """The account of the photos.
+
+    rows: KEY, status and processor, one for each listed photo, status null where it has no row.
     Raises InvariantError where a photo has no row, or the statuses do not add up to the photos listed.
     """
-    counts = {row.status: row["count"] for row in rows.groupBy("status").count().collect()}
+    found = rows.groupBy("status", "processor").count().collect()
+    counts: Counter[str | None] = Counter()
+    for row in found:
+        counts[row.status] += row["count"]
     if None in counts:
         paths = [row.path for row in rows.where("status IS NULL").select("path").limit(SHOWN).collect()]
         raise InvariantError(
             f"{counts[None]:,} of {listed:,} listed photos have no row: they were changed or removed during the "
             f"run, or their archive cannot be read to its end ({', '.join(map(repr, paths))}, ...): run it again"
         )
-    if sum(counts.values()) != listed:
+    if counts.total() != listed:
         several = rows.groupBy(*KEY).count().where("count > 1").limit(SHOWN).collect()
         named = ", ".join(repr(row.path) for row in several)
         raise InvariantError(
-            f"{listed:,} photos were listed and {sum(counts.values()):,} rows count ({counts})"
+            f"{listed:,} photos were listed and {counts.total():,} rows count ({dict(counts)})"
             + (f": more than one of {named}, ..." if named else "")
         )
-    return {"listed": listed, **{status: counts.get(status, 0) for status in STATUSES}}
+    return Tally(
+        {"listed": listed, **{status: counts[status] for status in STATUSES}},
+        sorted({row.processor for row in found if row.processor}),
+    )
 
 
 def first_failures(rows: DataFrame, counts: dict[str, int]) -> list[tuple[str, str, str]]:
-    """path, status and message of the first photos that failed, by path; counts: the tally of the rows."""
+    """path, status and message of the first photos that failed, by path; counts: those of the tally."""
     if not any(counts[status] for status in FAILURES):
         return []
     failed = rows.where(F.col("status").isin(*FAILURES)).orderBy("path").limit(SHOWN)

@@ -55,6 +55,11 @@ class PhotosTable:
             raise OutputError(f"the photos cannot be encoded into {self._folder.uri}: {reason(error)}") from None
 
 
+def read_table(spark: SparkSession, uri: str) -> DataFrame:
+    """A Parquet table of the output, each page of it checked."""
+    return spark.read.options(**AS_IT_IS, **VERIFY).parquet(uri)
+
+
 def without_rows(listing: DataFrame, rows: DataFrame) -> DataFrame:
     """The photos of the listing that have no row yet."""
     return listing.join(rows.select(*KEY), KEY, "left_anti")

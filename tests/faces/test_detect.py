@@ -3,25 +3,55 @@
 import dlib
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spark_job.faces.detect import Box, Detection, bounded, chain, hog, select
 
-SMALL, LARGE, WIDE = (Detection(Box(*sides), "hog", 1.0) for sides in ((0, 9, 9, 0), (10, 60, 60, 10), (0, 70, 20, 20)))
+# In an image of 100 rows and 120 columns: at its corner, in the middle of its lower half, near its centre.
+LARGE, WIDE, SMALL = (
+    Detection(Box(*sides), "hog", 1.0) for sides in ((0, 50, 50, 0), (50, 85, 95, 40), (45, 66, 54, 57))
+)
 IMAGE = np.zeros((400, 800, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("face", "expected"), [("largest", [LARGE]), ("first", [SMALL]), ("all", [SMALL, LARGE, WIDE]), ("only", [])]
+    ("face", "expected"),
+    [
+        ("prominent", [WIDE]),
+        ("largest", [LARGE]),
+        ("central", [SMALL]),
+        ("first", [LARGE]),
+        ("all", [LARGE, WIDE, SMALL]),
+        ("only", []),
+    ],
 )
 def test_the_faces_that_count_are_those_asked_for(face, expected):
-    assert select([SMALL, LARGE, WIDE], face) == expected
-    assert select([LARGE], face) == [LARGE]
-    assert select([], face) == []
+    assert select([LARGE, WIDE, SMALL], face, 100, 120) == expected
+    assert select([LARGE], face, 100, 120) == [LARGE]
+    assert select([], face, 100, 120) == []
 
 
-def test_of_equally_large_faces_the_first_counts():
+@pytest.mark.parametrize("face", ["prominent", "largest", "central"])
+def test_of_equal_faces_the_first_counts(face):
     twin = LARGE._replace(score=0.1)
-    assert select([LARGE, twin], "largest") == [LARGE]
+    assert select([LARGE, twin], face, 100, 120) == [LARGE]
+
+
+@given(
+    boxes=st.lists(st.tuples(*[st.integers(-50, 500)] * 2, *[st.integers(1, 300)] * 2), min_size=1, max_size=9),
+    rows=st.integers(1, 600),
+    columns=st.integers(1, 600),
+)
+def test_the_prominent_face_has_the_largest_area_less_twice_its_squared_distance_from_the_centre(boxes, rows, columns):
+    found = [Detection(Box(top, left + width, top + height, left), "hog", 1.0) for top, left, height, width in boxes]
+
+    def rank(box):
+        down, along = (box.top + box.bottom) / 2 - rows / 2, (box.left + box.right) / 2 - columns / 2
+        return (box.bottom - box.top) * (box.right - box.left) - 2 * (down**2 + along**2)
+
+    [chosen] = select(found, "prominent", rows, columns)
+    assert rank(chosen.box) == max(rank(face.box) for face in found)
 
 
 def test_each_detector_passes_on_what_it_found_nothing_in():
@@ -42,7 +72,7 @@ def test_a_large_image_is_looked_at_small_and_its_boxes_are_those_of_the_large_o
         seen.append(image.shape)
         return [LARGE]
 
-    assert bounded(detector, 200)(IMAGE) == [LARGE._replace(box=Box(40, 240, 240, 40))]
+    assert bounded(detector, 200)(IMAGE) == [LARGE._replace(box=LARGE.box.scaled(4))]
     assert bounded(detector, 800)(IMAGE) == [LARGE]
     assert seen == [(100, 200, 3), (400, 800, 3)]
 

@@ -34,7 +34,7 @@ from ways import (
     written,
 )
 
-from spark_job.results.result import versions
+from spark_job.results.documents import versions
 
 mpl.use("Agg")
 from matplotlib import pyplot

@@ -1,0 +1,23 @@
+"""Processor: the kind that a row was made on, since the last digits of an embedding depend on it."""
+
+import functools
+import platform
+from pathlib import Path
+
+# By the widest of these, ONNX Runtime and BLAS choose their kernels, which add in another order.
+WIDEST = ("avx512f", "avx2", "avx")
+
+
+@functools.cache
+def flags() -> frozenset[str]:
+    """What the processor says that it can do; nothing where the system does not tell."""
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            return frozenset(next((line for line in file if line.startswith("flags")), "").split())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def kind() -> str:
+    """The architecture and its widest vectors: x86_64 avx512f."""
+    return " ".join([platform.machine(), *[flag for flag in WIDEST if flag in flags()][:1]])

@@ -1,0 +1,144 @@
+"""Output: the results of a run, as what comes after it reads them: without the inputs, without Spark where it can."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from spark_job.errors import OutputError
+from spark_job.row import KEY
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from spark_job.spark.hadoop import FileSystem
+
+SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*:/"
+# As Spark writes it, which stamps no zone on what is UTC; and no page is read whose checksum is wrong.
+PARQUET = ds.ParquetFileFormat(coerce_int96_timestamp_unit="us", page_checksum_verification=True)
+# Columns that files of earlier versions lack.
+ADDED = {"photos": [pa.field("processor", pa.string())]}
+
+
+class Output(NamedTuple):
+    """One output: file gives a file's bytes, None where there is none; table, named columns of a Parquet table, all of
+    its rows or those of one settings_id."""
+
+    uri: str
+    file: Callable[[str], bytes | None]
+    table: Callable[..., pa.Table]
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        """mean.json, run.json or statistics.json; None where there is none yet. Raises OutputError."""
+        content = self.file(name)
+        if content is None:
+            return None
+        try:
+            document: dict[str, Any] = json.loads(content)
+        except ValueError as error:
+            raise OutputError(f"{self.uri}/{name} is damaged ({error}): run again, which writes it anew") from None
+        return document
+
+    def current(self, *columns: str) -> pa.Table:
+        """KEY, group and these columns of the one row of each photo of the latest run, sorted by path.
+
+        They are null where a photo has no row. Of several rows of one photo, one that says what is in it counts, as in
+        table/store.py.
+        """
+        run = self.document("run.json")
+        if run is None:
+            raise OutputError(f"{self.uri} has no run.json: it is no output of this version's; run again into it")
+        listing = self.table("listing", [*KEY, "group"])
+        rows = self.table("photos", [*KEY, *columns, "decode_ms"], run["settings_id"])
+        place = pa.array(range(len(rows)), pa.int64())
+        rank = pc.add(pc.multiply(pc.is_valid(rows["decode_ms"]).cast(pa.int64()), len(rows)), place)
+        best = rows.select(KEY).append_column("rank", rank).group_by(KEY).aggregate([("rank", "max")])
+        joined = listing.join(best, KEY, join_type="left outer").sort_by([(name, "ascending") for name in KEY])
+        best_rank = joined["rank_max"]
+        chosen = pc.if_else(pc.less(best_rank, len(rows)), best_rank, pc.subtract(best_rank, len(rows)))
+        taken = rows.select(list(columns)).take(chosen)
+        for name in columns:
+            joined = joined.append_column(rows.schema.field(name), taken[name])
+        return joined.drop_columns("rank_max")
+
+
+@contextmanager
+def reading(uri: str, master: str | None = None, conf: tuple[str, ...] = ()) -> Iterator[Output]:
+    """The output at a URI: read from the disk where it lies on one, else by Spark. Raises OutputError.
+
+    master, conf: Spark's, where it is needed.
+    """
+    if (folder := local_folder(uri)) is not None:
+        if not folder.is_dir():
+            raise OutputError(f"there is no output {uri}: give the folder that facemean run had as --output")
+        yield Output(uri, lambda name: _local_file(folder / name), lambda *table: _local_table(folder, *table))
+        return
+    from spark_job.settings import Settings
+    from spark_job.spark.session import open_session
+    from spark_job.table.store import open_output
+
+    with open_session(Settings(inputs=("none",), output=uri, master=master, conf=conf)) as spark:
+        output = open_output(spark, uri)
+        yield Output(
+            uri,
+            lambda name: output.read(name) if output.exists(name) else None,
+            lambda *table: _spark_table(spark, output, *table),
+        )
+
+
+def local_folder(uri: str) -> Path | None:
+    """The path of an output that lies on a disk or is mounted; None where it does not."""
+    if uri.startswith("file:"):
+        return Path(re.sub("^file:/+", "/", uri))
+    return None if re.match(SCHEME, uri) else Path(uri)
+
+
+def current_rows(spark: "SparkSession", output: "FileSystem", *columns: str) -> "DataFrame":
+    """What Output.current gives, as a DataFrame."""
+    from spark_job.table.store import PhotosTable, current, read_table
+
+    if not output.exists("run.json"):
+        raise OutputError(f"{output.uri} has no run.json: it is no output of this version's; run again into it")
+    identity = json.loads(output.read("run.json"))["settings_id"]
+    listing = read_table(spark, f"{output.uri}/listing")
+    return current(listing, PhotosTable(spark, output, identity).rows(), *columns)
+
+
+def _local_file(path: Path) -> bytes | None:
+    return path.read_bytes() if path.exists() else None
+
+
+def _local_table(folder: Path, name: str, columns: Sequence[str], settings_id: str | None = None) -> pa.Table:
+    files = [str(path) for path in sorted((folder / name).glob("*.parquet"))]
+    if not files:
+        raise OutputError(f"{folder}/{name} is not there: run again into this output")
+    schema = ds.dataset(files[:1], format=PARQUET).schema
+    for field in ADDED.get(name, []):
+        schema = schema if field.name in schema.names else schema.append(field)
+    wanted = None if settings_id is None else ds.field("settings_id") == settings_id
+    try:
+        return _utc(ds.dataset(files, schema=schema, format=PARQUET).to_table(columns=list(columns), filter=wanted))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise OutputError(f"{folder}/{name} cannot be read ({error}): run again with --repair") from None
+
+
+def _spark_table(
+    spark: "SparkSession", output: "FileSystem", name: str, columns: Sequence[str], settings_id: str | None = None
+) -> pa.Table:
+    from spark_job.table.store import PhotosTable, read_table
+
+    rows = PhotosTable(spark, output, settings_id).rows() if settings_id else read_table(spark, f"{output.uri}/{name}")
+    return _utc(rows.select(*columns).toArrow())
+
+
+def _utc(table: pa.Table) -> pa.Table:
+    for i, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(pa.timestamp("us", "UTC")))
+    return table
