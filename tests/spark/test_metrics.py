@@ -182,7 +182,9 @@ def test_every_job_stage_and_sql_execution_says_what_it_does(watched):
 
 
 def test_the_applications_name_is_dns_safe():
-    assert re.fullmatch(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?", read_properties(conf_file("defaults.conf"))["spark.app.name"])
+    assert re.fullmatch(
+        r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?", read_properties(conf_file("defaults.conf"))["spark.app.name"]
+    )
 
 
 def expressions() -> dict[str, str]:
