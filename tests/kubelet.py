@@ -17,10 +17,9 @@ from threading import Condition, Thread
 from typing import Any
 from urllib.parse import parse_qs
 
-import pyspark
+from helpers import SPARK
 from kubernetes_api import Api, Request, recording
 
-SPARK = Path(pyspark.__file__).parent
 Object = dict[str, Any]
 
 

@@ -10,10 +10,11 @@ from urllib.parse import parse_qs
 
 import pytest
 import yaml
-from conftest import SLOWLY, options
+from conftest import ROOT, SLOWLY, options
+from helpers import kustomize
 from kubelet import Node, node
 from kubernetes_api import Request
-from test_k8s_manifests import K8S, ROOT, kustomize, the
+from test_manifests import K8S, the
 
 WAIT_S = 240
 NAMESPACE, DRIVER = "facemean", "facemean-driver-0"

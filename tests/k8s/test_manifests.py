@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
+from helpers import kustomize, program
 from kubernetes_validate import ValidationError, validate
 
 from spark_job.spark.session import read_properties
@@ -22,21 +22,7 @@ OVERLAYS = sorted(folder.name for folder in (K8S / "overlays").iterdir())
 COMPONENTS = sorted(folder.name for folder in (K8S / "components").iterdir())
 KUBERNETES = ("1.35", "1.36", "1.37")
 IMAGE = "registry.example/team/facemean:1a2b3c4d5e6f"
-KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"
 Object = dict[str, Any]
-
-
-def kustomize(folder: Path) -> str:
-    for program, command in (
-        ("kubectl", ["kubectl", "kustomize"]),
-        ("kustomize", ["kustomize", "build"]),
-        ("go", ["go", "run", KUSTOMIZE, "build"]),
-    ):
-        if shutil.which(program):
-            done = subprocess.run([*command, str(folder)], capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            return done.stdout
-    pytest.skip("no kubectl, kustomize or go on PATH: install kubectl (https://kubernetes.io/docs/tasks/tools)")
 
 
 @pytest.fixture(scope="module")
@@ -480,9 +466,8 @@ def test_the_history_server_reads_and_cleans_what_runs_leave(built):
 @pytest.fixture
 def kubectl(tmp_path, monkeypatch):
     """kubectl, which builds as ever, but keeps what the API server would get."""
-    real = shutil.which("kubectl") or pytest.skip("no kubectl on PATH: https://kubernetes.io/docs/tasks/tools")
     (tmp_path / "kubectl").write_text(
-        f'#!/bin/sh\n[ "$1" != kustomize ] || exec {real} "$@"\n'
+        f'#!/bin/sh\n[ "$1" != kustomize ] || exec {program("kubectl")} "$@"\n'
         f'echo "$1" >>{tmp_path}/calls\ncat >{tmp_path}/"$1".yaml\n'
     )
     (tmp_path / "kubectl").chmod(0o755)
@@ -528,14 +513,13 @@ def test_the_readme_names_what_is_there(built):
     assert set(re.findall(r"`components/([\w-]+)`", README)) == set(COMPONENTS)
     assert set(re.findall(r"^scripts/deploy (\w+)", README, re.MULTILINE)) <= set(OVERLAYS)
     made = {f"{found['kind'].lower()}/{found['metadata']['name']}" for found in objects_once(built)}
-    kubectl = shutil.which("kubectl") or pytest.skip("no kubectl on PATH: https://kubernetes.io/docs/tasks/tools")
     commands = re.findall(r"kubectl -n (\w+) ([^`#\n]*)", README)
     assert len(commands) >= 8
     for namespace, command in commands:
         assert f"namespace/{namespace}" in made
         assert set(re.findall(r"\b(?:pod|job|service)/[\w-]+", command)) <= made, command
         words = command.split(" -- ")[0].split()
-        told = subprocess.check_output([kubectl, words[0], "--help"], text=True)
+        told = subprocess.check_output([program("kubectl"), words[0], "--help"], text=True)
         for option in re.findall(r"--([a-z-]+)", " ".join(words)):
             assert f"--{option}=" in told, command
     in_files = the(built["files"], "Pod", "files")["spec"]["containers"][0]["volumeMounts"]

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +11,13 @@ from typing import NamedTuple
 import pytest
 import yaml
 from conftest import ROOT
+from helpers import program
 from kubernetes_api import Api, recording
 from kubernetes_validate import validate
 
 DRIVER = "spark-kubernetes-driver"
 TMP = "/tmp"  # noqa: S108
 VERSIONS = ("1.35", "1.36", "1.37")
-pytestmark = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="scripts/submit-k8s looks at pods with kubectl, which is not on PATH"
-)
 
 
 class Submitted(NamedTuple):
@@ -43,9 +40,13 @@ def over(code: int, reason: str = "Error") -> dict[str, object]:
     return status("Failed" if code else "Succeeded", terminated={"exitCode": code, "reason": reason})
 
 
+def path_to_kubectl() -> str:
+    return os.pathsep.join([str(Path(program("kubectl")).parent), os.environ["PATH"]])
+
+
 def submit(home: Path, *arguments: object) -> Submitted:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK", "KUBE"))}
-    environment |= {"HOME": str(home), "KUBECONFIG": str(home / "none")}
+    environment |= {"HOME": str(home), "KUBECONFIG": str(home / "none"), "PATH": path_to_kubectl()}
     command = [sys.executable, ROOT / "scripts" / "src" / "kubernetes" / "submit_k8s.py", *arguments]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
     return Submitted(done.returncode, done.stdout, done.stderr)
@@ -230,6 +231,7 @@ def following(api: Api, tmp_path: Path, *statuses: object) -> Submitted:
     )
     paths = os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])
     environment = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none"), "PYTHONPATH": paths}
+    environment["PATH"] = path_to_kubectl()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     return Submitted(done.returncode, done.stdout, done.stderr)
 
