@@ -26,7 +26,7 @@ class Labelled(NamedTuple):
 
 
 def labelled_sample(photos: DataFrame, rows: DataFrame) -> Labelled:
-    """The faces of about PHOTOS photos: whole groups, but of each no more than PHOTOS_A_GROUP, chosen by hashes of names.
+    """The faces of about PHOTOS photos: of groups that hashes of their names choose, up to PHOTOS_A_GROUP of each.
 
     photos: the listing. The faces and their order are the same for any partitioning.
     """

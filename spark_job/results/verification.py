@@ -11,17 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spark_job.results.statistics import CONFIDENCE, MIN_GROUPS, SEED
+
 Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.intp]
 
-SEED = 0
 FACES_A_GROUP = 10  # that are compared: one person with 530 photos does not outweigh the rest
-MIN_GROUPS = 10  # with two faces or more: of fewer people nothing is told
 MIN_FALSE_MATCHES = 10  # expected below a threshold: of fewer, it is not told
 MAX_COMPARISONS = 2**25
 RATES = ("1e-3", "1e-4")
 REPLICATES = 500
-INTERVAL = (2.5, 97.5)  # percent
 DIGITS = 4  # of an interval: BLAS adds in an order of its own
 
 BINS = 2**13
@@ -96,14 +95,15 @@ def verification(embeddings: Floats, groups: Labels) -> dict[str, Any] | None:
 
     None for fewer than MIN_GROUPS groups of two faces or more.
     """
-    sample = Sample.of(embeddings, groups)
-    if (sample.counts >= 2).sum() < MIN_GROUPS:
+    several = int((np.bincount(groups) >= 2).sum())
+    if several < MIN_GROUPS:
         return None
+    sample = Sample.of(embeddings, groups)
     return {
         "protocol": PROTOCOL,
         "seed": SEED,
         "groups": len(sample.counts),
-        "groups_of_two_or_more": int((sample.counts >= 2).sum()),
+        "groups_of_two_or_more": several,
         "faces": len(groups),
         "pairs": _pairs(sample),
         "templates": _templates(sample),
@@ -248,7 +248,7 @@ def bootstrap(
         thresholds[replicate] = distance[np.minimum(at, len(distance) - 1)]
     return [
         (round(float(low), DIGITS), round(float(high), DIGITS))
-        for low, high in np.percentile(thresholds, INTERVAL, axis=0).T
+        for low, high in np.percentile(thresholds, CONFIDENCE, axis=0).T
     ]
 
 
