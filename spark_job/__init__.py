@@ -1,5 +1,6 @@
 """The mean face embedding of any collection of photos, exact and checkable: from spark_job import Settings, run."""
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -8,23 +9,26 @@ from spark_job.settings import Settings
 
 if TYPE_CHECKING:
     from spark_job.pipeline import run
+    from spark_job.results.match import match
     from spark_job.results.result import Result
+    from spark_job.results.show import show
 
 # ONNX Runtime would keep an identifier of the machine in the user's folder, and send events of its use. Nothing of
 # what people do with faces leaves the machine.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__all__ = ["FacemeanError", "Result", "Settings", "run"]
+# Imported when asked for: a worker imports this package too, and needs nothing that they import.
+LAZY = {
+    "Result": "spark_job.results.result",
+    "match": "spark_job.results.match",
+    "run": "spark_job.pipeline",
+    "show": "spark_job.results.show",
+}
+
+__all__ = ["FacemeanError", "Result", "Settings", "match", "run", "show"]
 
 
 def __getattr__(name: str) -> Any:
-    """run and Result, when asked for: a worker imports this package too, and needs nothing that they import."""
-    if name == "run":
-        from spark_job.pipeline import run
-
-        return run
-    if name == "Result":
-        from spark_job.results.result import Result
-
-        return Result
+    if name in LAZY:
+        return getattr(importlib.import_module(LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

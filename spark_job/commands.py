@@ -54,8 +54,26 @@ def _show(chosen: dict[str, Any]) -> int:
     return DONE
 
 
+def _add_match(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="a photo on this machine")
+    parser.add_argument("--against", required=True, metavar="OUTPUT", help="what a run with --group-by had as --output")
+    parser.add_argument("--nearest", type=int, default=5, metavar="N", help="how many groups to name (default 5)")
+    add_reading(parser)
+
+
+def _match(chosen: dict[str, Any]) -> int:
+    from spark_job.console import Console
+    from spark_job.results.match import match
+
+    console = Console(as_json=chosen.pop("json"))
+    found = match(chosen.pop("photos"), chosen.pop("against"), **chosen)
+    console.matches(found)
+    return DONE if all(photo["faces"] for photo in found["photos"]) else TOO_MANY_FAILED
+
+
 COMMANDS = {
     "run": Command("encode photos and take the mean", _add_run, _run),
+    "match": Command("say which groups of an output a photo's faces are nearest to", _add_match, _match),
     "show": Command("say what an output holds, also while a run goes on", _add_show, _show),
 }
 

@@ -120,6 +120,35 @@ class Console:
         for line in _lines(summary):
             self._out.print(Text(line))
 
+    def matches(self, found: dict[str, Any]) -> None:
+        """What results/match.py says: for each face the nearest groups, and whether the first is a match."""
+        if self._as_json:
+            print(json.dumps(found))
+            return
+        for photo in found["photos"]:
+            self._out.print(Text(f"{printable(photo['path'])}: {_faces_of(photo)}"))
+            for face in photo["faces"]:
+                self._out.print(_nearest(face))
+        source = "measured on that output" if found["is_measured"] else "measured on Labeled Faces in the Wild"
+        bounds = ", ".join(f"{word}: nearer than {bound:.3f}" for word, bound in found["thresholds"].items())
+        self._out.print(Text(f"{bounds} ({source})"))
+
+
+def _faces_of(photo: dict[str, Any]) -> str:
+    if not photo["faces"]:
+        return ": ".join(printable(told) for told in (photo["status"], photo["message"]) if told)
+    verdicts: list[str] = [face["verdict"] for face in photo["faces"]]
+    return verdicts[0] if len(verdicts) == 1 else f"{len(verdicts)} faces: {', '.join(verdicts)}"
+
+
+def _nearest(face: dict[str, Any]) -> Table:
+    table = Table("nearest groups", show_edge=False)
+    for heading in ("photos", "distance"):
+        table.add_column(heading, justify="right")
+    for near in face["nearest"]:
+        table.add_row(Text(printable(near["group"])), f"{near['count']:,}", f"{near['distance']:.3f}")
+    return table
+
 
 def _some(examples: list[str], count: int) -> str:
     return ", ".join(examples) + (f" and {count - len(examples):,} more" if count > len(examples) else "")

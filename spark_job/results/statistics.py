@@ -16,8 +16,8 @@ CONFIDENCE = (2.5, 97.5)  # percent
 COMPONENTS = 2
 # Where an output does not tell its own: 0.6 is face_recognition's, for two faces; the others have the same false match
 # rate on Labeled Faces in the Wild.
-FALLBACK = {"pairs": 0.6, "templates": 0.58, "means": 0.54}
-Kind = Literal["pairs", "templates", "means"]
+FALLBACK = {"pairs": 0.6, "templates": 0.58, "means": 0.54, "search": 0.37}
+Kind = Literal["pairs", "templates", "means", "search"]
 
 
 def statistics(
@@ -47,7 +47,7 @@ def statistics(
 def threshold(statistics: dict[str, Any] | None, kind: Kind, false_match_rate: str = "1e-3") -> float:
     """The distance below which two are taken for one person, from statistics.json.
 
-    false_match_rate: 1e-3 or 1e-4. FALLBACK where is_measured says no.
+    false_match_rate: 1e-3 or 1e-4; of a search among all groups, 1e-2. FALLBACK where is_measured says no.
     """
     measured = _thresholds(statistics, kind).get(false_match_rate)
     return FALLBACK[kind] if measured is None else float(measured["threshold"])

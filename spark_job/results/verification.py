@@ -20,6 +20,7 @@ FACES_A_GROUP = 10  # that are compared: one person with 530 photos does not out
 MIN_FALSE_MATCHES = 10  # expected below a threshold: of fewer, it is not told
 MAX_COMPARISONS = 2**25
 RATES = ("1e-3", "1e-4")
+SEARCH_RATES = ("1e-2",)
 REPLICATES = 500
 DIGITS = 4  # of an interval: BLAS adds in an order of its own
 
@@ -106,7 +107,7 @@ def verification(embeddings: Floats, groups: Labels) -> dict[str, Any] | None:
         "groups_of_two_or_more": several,
         "faces": len(groups),
         "pairs": _pairs(sample),
-        "templates": _templates(sample),
+        **_templates(sample),
         "means": _means(sample),
     }
 
@@ -141,7 +142,24 @@ def _templates(sample: Sample) -> dict[str, Any]:
     own = np.linalg.norm(probes.vectors - sample.means[probes.groups], axis=1)
     genuine = leave_one_out(own, sample.counts[probes.groups])
     others = impostors(probes, gallery)
-    return {**figures(genuine, others, probes, gallery), "rank_1": float((genuine < others.nearest).mean())}
+    found = figures(genuine, others, probes, gallery)
+    return {
+        "templates": {**found, "rank_1": float((genuine < others.nearest).mean())},
+        "search": _search(genuine, others.nearest, len(gallery.groups)),
+    }
+
+
+def _search(genuine: Floats, nearest: Floats, groups: int) -> dict[str, Any]:
+    """A face that is looked for among all groups: how near the nearest is of a face that is in none of them.
+
+    A false match rate of single comparisons says little here: with thousands of groups, one of them is soon near.
+    """
+    thresholds = {}
+    for rate in SEARCH_RATES:
+        bound = float(np.quantile(nearest, float(rate), method="lower"))
+        true_matches = float(((genuine <= bound) & (genuine < nearest)).mean())
+        thresholds[rate] = {"threshold": bound, "true_match_rate": true_matches}
+    return {"groups": groups, "searches": len(nearest), "thresholds": thresholds}
 
 
 def _means(sample: Sample) -> dict[str, Any]:
