@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from spark_job.checks.api_server import ApiServer, Refusal
-from spark_job.checks.pods import IMAGE, ended, stuck, waits_for
+from spark_job.spark.pods import IMAGE, ended, stuck, waits_for
 from spark_job.errors import PreflightError
 from spark_job.settings import Settings
 from spark_job.spark.session import conf_file, read_properties

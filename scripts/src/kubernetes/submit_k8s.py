@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import pyspark
 
 from spark_job.checks.api_server import PREFIX, api_url
-from spark_job.checks.pods import IMAGE, ended, stuck, waits_for
+from spark_job.spark.pods import IMAGE, ended, stuck, waits_for
 from spark_job.errors import FacemeanError
 from spark_job.settings import check_property
 from spark_job.spark.session import read_properties
