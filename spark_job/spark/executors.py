@@ -26,7 +26,7 @@ def awaited(context: SparkContext, say: Callable[[str], None]) -> Iterator[None]
 
     Raises NoExecutorError where none ever came, and so nothing was written; FacemeanError where all were lost.
     """
-    if not context.master.startswith("k8s://"):
+    if not str(context.master).startswith("k8s://"):
         yield
         return
     watch = _Watch(context, say)

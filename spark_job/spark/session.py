@@ -111,7 +111,7 @@ def take_sigterm_from_java() -> None:
     """
     SparkContext._ensure_initialized()
     gateway: Any = SparkContext._gateway
-    ensure_callback_server_started(gateway)
+    ensure_callback_server_started(gateway)  # type: ignore[no-untyped-call]
     java: Any = gateway.jvm.sun.misc
     java.Signal.handle(java.Signal("TERM"), _Terminated())
 
