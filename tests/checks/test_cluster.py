@@ -186,7 +186,7 @@ def test_a_pod_that_no_node_takes_is_told_in_the_schedulers_words(api, check, mo
 @pytest.mark.parametrize(
     ("conf", "name", "says"),
     [
-        (CLAIM.format("executor", "photos", "photos"), "claims", "no claim photos in namespace facemean: kubectl apply"),
+        (CLAIM.format("executor", "photos", "photos"), "claims", "no claim photos in namespace facemean: kubectl"),
         (CLAIM.format("driver", "results", "out"), "claims", "no claim out in namespace facemean"),
         ("spark.kubernetes.executor.secrets.login=/etc/login", "secrets", "no secret login"),
         ("spark.kubernetes.container.image.pullSecrets=one,two", "secrets", "no secret one"),
@@ -203,8 +203,9 @@ def test_an_object_that_the_properties_name_is_asked_for_and_no_pod_waits_for_it
 
 def test_claims_that_are_there_and_those_that_spark_makes_are_ok(api, check):
     api.objects[f"{SPACE}/persistentvolumeclaims/photos"] = {"kind": "PersistentVolumeClaim"}
-    claims = [CLAIM.format("executor", *pair) for pair in (("photos", "photos"), ("spark-local-dir-1", "OnDemand"))]
-    code, told = check(IMAGE, *claims)
+    claims = [CLAIM.format("executor", *pair) for pair in (("photos", "photos"), ("scratch", "OnDemand"))]
+    paths = [claim.split("options")[0] + "mount.path=/mnt" for claim in claims]
+    code, told = check(IMAGE, *claims, *paths)
     assert (code, told["claims"]) == (0, ("ok", "photos"))
 
 
