@@ -29,13 +29,14 @@ Object = dict[str, Any]
 class Node(Api):
     """Pods that are made are run, and those of Jobs; a watch tells of what becomes of them.
 
-    refused: of an executor that this node does not start, the status that it has for ever.
+    refused: by spark-role, the status that a pod has for ever which this node does not start. makes_pods: of Jobs.
     """
 
     def __init__(self, folder: Path, image: dict[str, str], places: dict[str, str]) -> None:
         super().__init__()
         self._folder, self._image, self.places = folder, image, places
-        self.refused: Object | None = None
+        self.refused: dict[str, Object] = {}
+        self.makes_pods = True
         self.processes: dict[str, subprocess.Popen[bytes]] = {}  # by the pod's name
         # A network of this test's own, so that pods may have the ports that their properties fix.
         self._network = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"  # noqa: S311
@@ -50,8 +51,8 @@ class Node(Api):
         """Take up a pod as if it had been sent, and run it. Names, addresses and files are as a kubelet makes them."""
         name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
         self.objects[f"/api/v1/namespaces/{namespace}/pods/{name}"] = pod
-        if self.refused and pod["metadata"]["labels"].get("spark-role") == "executor":
-            pod["status"] = self.refused
+        if status := self.refused.get(pod["metadata"]["labels"].get("spark-role", "")):
+            pod["status"] = status
             return self._tell("ADDED", pod)
         container = pod["spec"]["containers"][0]
         running = {"name": container["name"], "ready": True, "state": {"running": {}}}
@@ -146,7 +147,7 @@ class Node(Api):
         if request.method == "POST" and "dryRun" not in request.query:
             if stored["kind"] == "Pod":
                 self.start(stored)
-            if stored["kind"] == "Job":
+            if stored["kind"] == "Job" and self.makes_pods:
                 self.start(pod_of(stored))
         return code, stored
 

@@ -133,19 +133,20 @@ class Api:
         return 200, found
 
     def _put(self, request: Request) -> tuple[int, Any]:
-        if request.body["kind"] == "LocalSubjectAccessReview":
+        if request.body.get("kind") == "LocalSubjectAccessReview":
             asked = request.body["spec"]["resourceAttributes"]
             allowed = (asked["verb"], asked["resource"]) not in self.forbids
             return 201, {**request.body, "status": {"allowed": allowed}}
-        path = request.path if request.method == "PATCH" else f"{request.path}/{request.body['metadata']['name']}"
+        patches = request.method == "PATCH"
+        path = request.path if patches else f"{request.path}/{request.body['metadata']['name']}"
         known = {"uid": "0-0"}
         if "/namespaces/" in request.path:
             known["namespace"] = request.path.split("/namespaces/")[1].split("/")[0]
-        stored = merged(self.objects.get(path, {}), filled_in(request.body))
+        stored = filled_in(merged(self.objects.get(path, {}) if patches else {}, request.body))
         stored["metadata"] = known | stored["metadata"]
         if "dryRun" not in request.query:
             self.objects[path] = stored
-        return 200 if request.method == "PATCH" else 201, stored
+        return 200 if patches else 201, stored
 
 
 def has(found: dict[str, Any], selector: str) -> bool:
