@@ -23,6 +23,7 @@ from kubernetes_api import Api, Request, has, recording
 
 SPARK = Path(pyspark.__file__).parent
 ENTRY_POINT = "/opt/entrypoint.sh"
+OF_JOB = "batch.kubernetes.io/job-name"
 Object = dict[str, Any]
 
 
@@ -148,6 +149,7 @@ class Node(Api):
             if stored["kind"] == "Pod":
                 self.start(stored)
             if stored["kind"] == "Job" and self.makes_pods:
+                stored["spec"]["selector"] = {"matchLabels": {OF_JOB: stored["metadata"]["name"]}}
                 self.start(pod_of(stored))
         return code, stored
 
@@ -172,13 +174,13 @@ def pod_of(job: Object) -> Object:
     """The pod that a Job makes."""
     pod: Object = {"kind": "Pod", "apiVersion": "v1", **json.loads(json.dumps(job["spec"]["template"]))}
     name, labels = job["metadata"]["name"], pod["metadata"]["labels"]
-    labels["batch.kubernetes.io/job-name"] = name
+    labels[OF_JOB] = name
     pod["metadata"] |= {"name": f"{name}-0", "namespace": job["metadata"]["namespace"], "uid": "0-0"}
     return pod
 
 
 def _owns(job: Object, pod: Object) -> bool:
-    return bool(pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name") == job["metadata"]["name"])
+    return bool(pod["metadata"].get("labels", {}).get(OF_JOB) == job["metadata"]["name"])
 
 
 def entry_point(arguments: list[str], environment: dict[str, str]) -> list[str]:

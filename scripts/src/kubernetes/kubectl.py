@@ -64,7 +64,9 @@ class Kubectl:
             events = json.loads(self("get", "events", "--field-selector", about, "--output", "json"))["items"]
         except FacemeanError:
             return ""
-        last: Object = max(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default={})
+        last: Object = max(
+            events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default={}
+        )
         return " ".join(last.get("message", "").split())
 
     def log(self, name: str, since: str | None) -> str:
