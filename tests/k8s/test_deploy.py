@@ -54,12 +54,6 @@ def waiting(reason: str, message: str = "") -> dict[str, object]:
     return pending(containerStatuses=[{"name": "spark-kubernetes-driver", "state": state}])
 
 
-def told(command: str) -> str:
-    """What the README says that a command prints."""
-    (line,) = [line for line in COMMANDS if line.startswith(command)]
-    return line.partition("# ")[2]
-
-
 @pytest.mark.slow
 def test_the_readmes_commands_end_in_a_mean(cluster, tmp_path, face_photos):
     """Those that take a container (minikube, an image, cp, exec) are done by hand, in their place."""
