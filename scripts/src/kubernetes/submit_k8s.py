@@ -45,7 +45,7 @@ def main() -> int:
             return 0 if preflight(Settings(("none",), "none", master=master, conf=conf)) else 1
         _check(kubectl, chosen, master)
         _submit(master, chosen, arguments)
-        return _watch(kubectl, chosen.name, chosen.start_timeout)
+        return watch(kubectl, chosen.name, chosen.start_timeout)
     except FacemeanError as error:
         say(f"error: {error}")
         return error.exit_code
@@ -53,7 +53,7 @@ def main() -> int:
         return STOPPED
 
 
-def _watch(kubectl: Kubectl, name: str, start_s: float) -> int:
+def watch(kubectl: Kubectl, name: str, start_s: float) -> int:
     """Follow a driver to its end, and say what it left; Ctrl-C ends that, and not the driver."""
     say(f"driver  pod {name}")
     say(f"watch   http://localhost:4040 after: {kubectl} port-forward pod/{name} 4040")
