@@ -32,16 +32,38 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _run(chosen: dict[str, Any]) -> int:
     from spark_job.console import Console
     from spark_job.pipeline import run
+    from spark_job.results.result import summary
 
     console = Console(chosen.pop("quiet"), chosen.pop("json"))
     result = run(Settings(**chosen), console=console)
-    console.show(result)
+    console.show(summary(result))
     return TOO_MANY_FAILED if result.too_many_failed else DONE
+
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", metavar="OUTPUT", help="what a run had, or has, as --output")
+    add_reading(parser)
+
+
+def _show(chosen: dict[str, Any]) -> int:
+    from spark_job.console import Console
+    from spark_job.results.show import show
+
+    console = Console(as_json=chosen.pop("json"))
+    console.show(show(chosen.pop("output"), **chosen))
+    return DONE
 
 
 COMMANDS = {
     "run": Command("encode photos and take the mean", _add_run, _run),
+    "show": Command("say what an output holds, also while a run goes on", _add_show, _show),
 }
+
+
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that reads an output: Spark's, for one that lies on no disk, and --json."""
+    add_options(parser, "master", "conf")
+    parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
 
 def add_options(parser: argparse.ArgumentParser, *names: str) -> None:

@@ -6,19 +6,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
 
-from pyspark import SparkContext
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from spark_job.inputs.photos import Listing, task_count
-from spark_job.results.result import Result, document
+from spark_job.results.show import VECTORS
 from spark_job.settings import Settings
 
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+    from spark_job.inputs.photos import Listing
+
 POLL_S = 0.25
-VECTORS = ("mean", "std", "standard_error")
 LINE_EVERY_S = 10.0  # where there is no terminal to draw a bar on
 
 
@@ -39,8 +42,12 @@ class Console:
         """What --repair moved out of the checkpoint."""
         self.say(f"repair   {len(names)} damaged files moved to damaged/" + "".join(f" {name}" for name in names))
 
-    def plan(self, settings: Settings, settings_id: str, listing: Listing, missing: int, context: SparkContext) -> None:
+    def plan(
+        self, settings: Settings, settings_id: str, listing: "Listing", missing: int, context: "SparkContext"
+    ) -> None:
         """What will be done, before it is done."""
+        from spark_job.inputs.photos import task_count
+
         cores = context.defaultParallelism
         also = [
             f"{count:,} {what}"
@@ -104,14 +111,13 @@ class Console:
                 stop.set()
                 watcher.join()
 
-    def show(self, result: Result) -> None:
-        """The result: a table of statuses, where the files are, and the first failures."""
+    def show(self, summary: dict[str, Any]) -> None:
+        """What a run came to, as Result.summary or results/show.py say it: a table of statuses, and some lines."""
         if self._as_json:
-            summary = {name: value for name, value in document(result).items() if name not in VECTORS}
-            print(json.dumps({"output": result.output, **summary, "failures": result.failures}))
+            print(json.dumps({name: value for name, value in summary.items() if name not in VECTORS}))
             return
-        self._out.print(_table(result))
-        for line in _lines(result):
+        self._out.print(_table(summary["photos"]))
+        for line in _lines(summary):
             self._out.print(Text(line))
 
 
@@ -124,34 +130,51 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _table(result: Result) -> Table:
+def _table(photos: dict[str, int]) -> Table:
     table = Table("status", show_edge=False)
     table.add_column("photos", justify="right")
     table.add_column("share", justify="right")
-    listed = result.photos["listed"]
-    for status, count in result.photos.items():
+    for status, count in photos.items():
         if count and status != "listed":
-            table.add_row(status, f"{count:,}", f"{count / listed:.1%}")
+            table.add_row(status, f"{count:,}", f"{count / photos['listed']:.1%}")
     table.add_section()
-    table.add_row("listed", f"{listed:,}", "")
+    table.add_row("listed", f"{photos['listed']:,}", "")
     return table
 
 
-def _lines(result: Result) -> Iterator[str]:
+def _lines(summary: dict[str, Any]) -> Iterator[str]:
     yield ""
-    yield f"mean of {result.count:,} faces: sha256 {result.mean_sha256}"
-    yield f"{result.output}/mean.json, mean.npy, photos/" + (
-        f", groups/ ({result.groups:,})" if result.groups is not None else ""
-    )
-    yield (
-        f"{result.encoded:,} photos encoded, {result.photos['listed'] - result.encoded:,} taken from earlier runs, "
-        f"in {result.seconds:.1f} s ({result.photos_per_second:.1f} photos a second)"
-    )
-    if len(result.processors) > 1:
-        kinds = ", ".join(result.processors)
-        yield f"rows of several kinds of processor ({kinds}): the last digits of their embeddings differ"
-    if result.failures:
+    yield from _state(summary) if "done" in summary else _outcome(summary)
+    if summary["failures"]:
         yield ""
         yield "first failures:"
-    for path, status, message in result.failures:
+    for path, status, message in summary["failures"]:
         yield f"  {status}: {printable(path)}: {printable(message)}"
+
+
+def _outcome(summary: dict[str, Any]) -> Iterator[str]:
+    """Of a run that has finished."""
+    yield f"mean of {summary['count']:,} faces: sha256 {summary['mean_sha256']}"
+    yield f"{summary['output']}/mean.json, mean.npy, photos/" + (
+        f", groups/ ({summary['groups']:,})" if summary["groups"] is not None else ""
+    )
+    earlier = summary["photos"]["listed"] - summary["encoded"]
+    yield (
+        f"{summary['encoded']:,} photos encoded, {earlier:,} taken from earlier runs, "
+        f"in {summary['seconds']:.1f} s ({summary['photos_per_second']:.1f} photos a second)"
+    )
+    if len(summary["processors"]) > 1:
+        kinds = ", ".join(summary["processors"])
+        yield f"rows of several kinds of processor ({kinds}): the last digits of their embeddings differ"
+
+
+def _state(summary: dict[str, Any]) -> Iterator[str]:
+    """Of a run that goes on, or was interrupted."""
+    yield f"{summary['state']}: {summary['done']:,} of {summary['photos']['listed']:,} photos done" + (
+        "; the same command goes on from here"
+        if summary["state"] == "interrupted"
+        else f", {summary['photos_per_second']:.1f} a second, {summary['seconds_left']} s left"
+        if summary["seconds_left"] is not None
+        else ", starting"
+    )
+    yield f"since {summary['started']}, settings {summary['settings_id']}, into {summary['output']}"

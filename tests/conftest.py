@@ -1,6 +1,7 @@
-"""What the tests share: one Spark session, and the real photos of the sample."""
+"""What the tests share: one Spark session a process, and the real photos of the sample."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import ROOT, alone, made_once
 from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
@@ -17,7 +19,6 @@ from pyspark.sql import SparkSession
 from spark_job import Settings, run
 from spark_job.spark.session import spark_session
 
-ROOT = Path(__file__).resolve().parent.parent
 # Listed with the detector that costs least: what a test is about is rarely the detector.
 FAST = {"detector": "hog", "max_failed": 1.0}
 # Jitters, so that a run on a cluster takes some seconds without many photos.
@@ -30,19 +31,29 @@ def options(chosen: dict[str, object]) -> list[str]:
     return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many tests were skipped, and the command that would mend it."""
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
+    commands = sorted({found[1] for reason in reasons if (found := re.search(r": run (scripts/.+)", reason))})
+    if reasons:
+        remedy = f"to run them too: {' && '.join(commands)}" if commands else "their reasons are above"
+        terminalreporter.write_line(f"{len(reasons)} of the tests were skipped; {remedy}")
+
+
 @pytest.fixture(scope="session")
 def spark(_cache: None) -> Iterator[SparkSession]:
-    """One session for all tests, with several Python workers."""
+    """One session for all tests of a process, with several Python workers."""
     session = spark_session(Settings(inputs=("none",), output="none", master="local[2,4]", conf=("spark.ui.port=0",)))
     yield session
     session.stop()
 
 
 @pytest.fixture(scope="session")
-def sample() -> Path:
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample of scripts/run: 7 real photos, and variants of them."""
     folder = ROOT / "sample"
-    subprocess.run([sys.executable, ROOT / "scripts" / "src" / "setup" / "sample.py", folder], check=True)
+    with alone(tmp_path_factory, "sample"):
+        subprocess.run([sys.executable, ROOT / "scripts" / "src" / "setup" / "sample.py", folder], check=True)
     return folder
 
 
@@ -74,9 +85,11 @@ def many(face_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def mean_of_many(spark: SparkSession, many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What mean.json says of them in local mode, where a cluster runs SLOWLY."""
-    output = tmp_path_factory.mktemp("local")
-    run(Settings(inputs=(str(many),), output=str(output), **SLOWLY), spark)  # type: ignore[arg-type]
-    document: dict[str, Any] = json.loads((output / "mean.json").read_text())
+
+    def make(output: Path) -> None:
+        run(Settings(inputs=(str(many),), output=str(output), **SLOWLY), spark)  # type: ignore[arg-type]
+
+    document: dict[str, Any] = json.loads((made_once(tmp_path_factory, "local", make) / "mean.json").read_text())
     return document
 
 
@@ -95,8 +108,10 @@ def faces(sample: Path) -> list[NDArray[np.uint8]]:
 @pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Models made by this run, and not those of the user."""
+    with alone(tmp_path_factory, "cache") as shared:
+        models = shared / "cache"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACEMEAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("FACEMEAN_CACHE", str(models))
         yield
 
 

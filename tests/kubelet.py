@@ -18,10 +18,9 @@ from threading import Condition, Thread
 from typing import Any
 from urllib.parse import parse_qs
 
-import pyspark
+from helpers import SPARK
 from kubernetes_api import Api, Request, has, recording
 
-SPARK = Path(pyspark.__file__).parent
 ENTRY_POINT = "/opt/entrypoint.sh"
 OF_JOB = "batch.kubernetes.io/job-name"
 Object = dict[str, Any]

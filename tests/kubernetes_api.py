@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -184,6 +185,16 @@ def failure(code: int, reason: str, message: str) -> dict[str, Any]:
     """The Status of a refusal, as the API server writes it."""
     told = {"status": "Failure", "message": message, "reason": reason, "code": code}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, **told}
+
+
+def kubeconfig(folder: Path, url: str) -> str:
+    """The path of a configuration of kubectl, whose one cluster is at this address."""
+    path = folder / "kubeconfig"
+    clusters = [{"name": "here", "cluster": {"server": url}}]
+    contexts = [{"name": "here", "context": {"cluster": "here"}}]
+    config = {"apiVersion": "v1", "kind": "Config", "current-context": "here"}
+    path.write_text(json.dumps(config | {"clusters": clusters, "contexts": contexts}))
+    return str(path)
 
 
 @contextmanager

@@ -18,14 +18,14 @@ import threading
 import time
 import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
-import pyspark
 import pytest
 from conftest import FAST, ROOT
+from helpers import SPARK, fetched, listens, skip, wait_for
 from py4j.protocol import Py4JJavaError
 
 from spark_job import Settings, run
@@ -36,7 +36,6 @@ from spark_job.spark.hadoop import FileSystem, reason
 from spark_job.table.lock import lease
 
 pytestmark = pytest.mark.slow
-SPARK_JARS = Path(pyspark.__file__).parent / "jars"
 ODD_NAMES = (
     "two  words.jpg",
     "100%.jpg",
@@ -53,21 +52,11 @@ ODD_NAMES = (
 )
 
 
-def fetched(jars: str, folder: Path) -> Path:
-    """The folder with the jars of a list in it; where they cannot be had, the test is skipped."""
-    command = ["scripts/jars", jars, str(folder)]
-    environment = os.environ | {"SPARK_HOME": str(SPARK_JARS.parent)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"needs the jars of {jars} and could not fetch them: run {' '.join(command)}")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A server with the buckets photos and results: its folder, endpoint, key and secret, and Spark's properties."""
-    if not list(SPARK_JARS.glob("hadoop-aws-*.jar")):
-        pytest.skip("s3a:// needs jars that Spark has not: run scripts/jars conf/s3-jars.txt")
+    if not list((SPARK / "jars").glob("hadoop-aws-*.jar")):
+        skip("s3a:// needs jars that Spark has not", "scripts/jars conf/s3-jars.txt")
     (jar,) = fetched("tests/s3-server.txt", ROOT / "build" / "s3-server").glob("s3proxy-*.jar")
     scratch = tmp_path_factory.mktemp("s3")
     for bucket in ("photos", "results", "odd-photos", "odd-results"):
@@ -93,7 +82,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     with (scratch / "log").open("w") as log:
         server = subprocess.Popen(["java", "-jar", jar, "--properties", scratch / "properties"], stdout=log, stderr=log)
     try:
-        wait_for(lambda: f":{port}" in (scratch / "log").read_text() and answers(port), 30)
+        wait_for(lambda: f":{port}" in (scratch / "log").read_text() and listens(port), "the server listens")
         yield state
     finally:
         server.kill()
@@ -117,18 +106,6 @@ def output(spark, store, request) -> FileSystem:
     folder = FileSystem(spark, f"s3a://results/{request.node.name}")
     folder.make()
     return folder
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_for(holds: Callable[[], object], at_most_s: float) -> None:
-    deadline = time.monotonic() + at_most_s
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def put(spark, bucket: str, files: dict[str, Path | bytes]) -> None:
@@ -253,9 +230,9 @@ def test_a_run_killed_on_the_way_goes_on_in_the_bucket_and_the_secret_stands_now
         outputs = {"stdout": file, "stderr": file}
         killed = subprocess.Popen(arguments, cwd=ROOT, env=environment, start_new_session=True, **outputs)
         try:
-            wait_for(lambda: "watch " in said.read_text() or killed.poll() is not None, 90)
+            wait_for(lambda: "watch " in said.read_text() or killed.poll() is not None, "the run has begun")
             shown = environment_page(*re.findall(r"^watch +(http\S+)", said.read_text(), re.MULTILINE))
-            wait_for(lambda: list(photos.glob("part-*")) or killed.poll() is not None, 90)
+            wait_for(lambda: list(photos.glob("part-*")) or killed.poll() is not None, "a task is done")
         finally:
             os.killpg(killed.pid, signal.SIGKILL)
             killed.wait()
@@ -327,10 +304,10 @@ def test_a_store_that_cannot_be_used_is_one_line_with_the_remedy_and_soon(
 def test_without_its_jars_s3a_says_how_to_get_them(tmp_path):
     spark = tmp_path / "spark"
     (spark / "jars").mkdir(parents=True)
-    for path in SPARK_JARS.parent.iterdir():
+    for path in SPARK.iterdir():
         if path.name != "jars":
             (spark / path.name).symlink_to(path)
-    for path in SPARK_JARS.glob("*.jar"):
+    for path in (SPARK / "jars").glob("*.jar"):
         if not path.name.startswith("hadoop-aws-"):
             (spark / "jars" / path.name).symlink_to(path)
     environment = os.environ | {"SPARK_HOME": str(spark)}

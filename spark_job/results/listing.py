@@ -5,6 +5,7 @@ by these two which rows are current, with no need of the inputs.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -22,7 +23,8 @@ PHOTOS_A_FILE = 2**20  # some 50 MB
 def write_listing(output: FileSystem, photos: DataFrame, listed: int, missing: int, made: Mapping[str, Any]) -> None:
     """Replace listing/ (path, length, modificationTime and group of each photo) and run.json, in this order.
 
-    missing: how many of the photos have no row yet; made: see made_with.
+    missing: how many of the photos have no row yet; made: see made_with. run.json says these, and since when photos are
+    encoded.
     """
     new = ".listing.new"
     try:
@@ -31,4 +33,5 @@ def write_listing(output: FileSystem, photos: DataFrame, listed: int, missing: i
         output.replace_folder("listing", new)
     except (Py4JJavaError, PySparkException) as error:
         raise OutputError(f"{output.uri}/listing cannot be written: {reason(error)}") from None
-    write_document(output, "run.json", {**made, "listed": listed, "missing": missing})
+    since = datetime.now(UTC).isoformat(timespec="milliseconds")
+    write_document(output, "run.json", {**made, "listed": listed, "missing": missing, "encoding_since": since})

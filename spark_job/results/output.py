@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from spark_job.errors import OutputError
 from spark_job.row import KEY
+from spark_job.table.lock import is_leased, is_locked
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -27,20 +29,24 @@ ADDED = {"photos": [pa.field("processor", pa.string())]}
 
 
 class Output(NamedTuple):
-    """One output: file gives a file's bytes, None where there is none; table, named columns of a Parquet table, all of
-    its rows or those of one settings_id."""
+    """One output, as its storage gives it.
+
+    exists: whether a file or folder is there; file: its bytes; table: (name, columns[, settings_id]) -> those columns
+    of a Parquet table, of all rows or of those of one settings_id; is_held: whether a run holds it.
+    """
 
     uri: str
-    file: Callable[[str], bytes | None]
+    exists: Callable[[str], bool]
+    file: Callable[[str], bytes]
     table: Callable[..., pa.Table]
+    is_held: Callable[[], bool]
 
     def document(self, name: str) -> dict[str, Any] | None:
         """mean.json, run.json or statistics.json; None where there is none yet. Raises OutputError."""
-        content = self.file(name)
-        if content is None:
+        if not self.exists(name):
             return None
         try:
-            document: dict[str, Any] = json.loads(content)
+            document: dict[str, Any] = json.loads(self.file(name))
         except ValueError as error:
             raise OutputError(f"{self.uri}/{name} is damaged ({error}): run again, which writes it anew") from None
         return document
@@ -55,8 +61,12 @@ class Output(NamedTuple):
         if run is None:
             raise OutputError(f"{self.uri} has no run.json: it is no output of this version's; run again into it")
         listing = self.table("listing", [*KEY, "group"])
+        if not self.exists("photos"):  # of a run that has just begun
+            for name in columns:
+                listing = listing.append_column(name, pa.nulls(len(listing)))
+            return listing
         rows = self.table("photos", [*KEY, *columns, "decode_ms"], run["settings_id"])
-        place = pa.array(range(len(rows)), pa.int64())
+        place = pa.array(np.arange(len(rows)))
         rank = pc.add(pc.multiply(pc.is_valid(rows["decode_ms"]).cast(pa.int64()), len(rows)), place)
         best = rows.select(KEY).append_column("rank", rank).group_by(KEY).aggregate([("rank", "max")])
         joined = listing.join(best, KEY, join_type="left outer").sort_by([(name, "ascending") for name in KEY])
@@ -77,7 +87,13 @@ def reading(uri: str, master: str | None = None, conf: tuple[str, ...] = ()) -> 
     if (folder := local_folder(uri)) is not None:
         if not folder.is_dir():
             raise OutputError(f"there is no output {uri}: give the folder that facemean run had as --output")
-        yield Output(uri, lambda name: _local_file(folder / name), lambda *table: _local_table(folder, *table))
+        yield Output(
+            uri,
+            lambda name: (folder / name).exists(),
+            lambda name: (folder / name).read_bytes(),
+            lambda *table: _local_table(folder, *table),
+            lambda: is_locked(folder),
+        )
         return
     from spark_job.settings import Settings
     from spark_job.spark.session import open_session
@@ -87,8 +103,10 @@ def reading(uri: str, master: str | None = None, conf: tuple[str, ...] = ()) -> 
         output = open_output(spark, uri)
         yield Output(
             uri,
-            lambda name: output.read(name) if output.exists(name) else None,
+            output.exists,
+            output.read,
             lambda *table: _spark_table(spark, output, *table),
+            lambda: is_leased(output),
         )
 
 
@@ -108,10 +126,6 @@ def current_rows(spark: "SparkSession", output: "FileSystem", *columns: str) -> 
     identity = json.loads(output.read("run.json"))["settings_id"]
     listing = read_table(spark, f"{output.uri}/listing")
     return current(listing, PhotosTable(spark, output, identity).rows(), *columns)
-
-
-def _local_file(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
 
 
 def _local_table(folder: Path, name: str, columns: Sequence[str], settings_id: str | None = None) -> pa.Table:

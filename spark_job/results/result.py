@@ -70,6 +70,11 @@ class Result:
         return sum(self.photos[status] for status in FAILURES) > self.settings.max_failed * self.photos["listed"]
 
 
+def summary(result: Result) -> dict[str, Any]:
+    """mean.json as a dict, where it lies, and the first failures."""
+    return {"output": result.output, **document(result), "failures": result.failures}
+
+
 def write_mean(output: FileSystem, result: Result) -> None:
     """Replace mean.npy and then mean.json, each whole or not at all. Raises OutputError where that cannot be."""
     npy = io.BytesIO()
@@ -88,6 +93,7 @@ def document(result: Result) -> dict[str, Any]:
         "standard_error": None if error is None else error.tolist(),
         "norm": float(np.linalg.norm(result.mean)),
         "photos": result.photos,
+        "groups": result.groups,
         "encoded": result.encoded,
         "skipped": result.skipped,
         **made_with(result.settings, result.settings_id, result.models, result.started),

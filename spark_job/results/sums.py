@@ -1,8 +1,10 @@
-"""Sums: rows of the photos table -> moments of all faces, and of each group's, on Spark."""
+"""Sums: rows of the photos table -> moments and scatter of all faces, and moments of each group's, on Spark."""
 
+import functools
 import itertools
 import operator
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,18 +13,38 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_job.results.moments import DIMENSIONS, Moments
+from spark_job.results.scatter import Scatter
 
 GROUPS = "`group` string, count long, mean array<double>, std array<double>, standard_error array<double>"
 ROWS_A_BATCH = 256
 
 
-def total(rows: DataFrame) -> Moments:
-    """The moments of every embedding in rows of the photos table, by a tree over the partitions' partial sums."""
+class Sums(NamedTuple):
+    """Exact sums of faces: their moments, and the scatter of which their covariance is made."""
+
+    moments: Moments
+    scatter: Scatter
+
+    @classmethod
+    def of(cls, embeddings: NDArray[np.float32]) -> "Sums":
+        """Of float32 (n, 128). Raises ValueError as Moments.of."""
+        return cls(Moments.of(embeddings), Scatter.of(embeddings))
+
+    @classmethod
+    def merged(cls, a: "Sums", b: "Sums") -> "Sums":
+        return cls(a.moments + b.moments, a.scatter + b.scatter)
+
+
+NOTHING = Sums.of(np.empty((0, DIMENSIONS), np.float32))
+
+
+def total(rows: DataFrame) -> Sums:
+    """The sums of every embedding in rows of the photos table, by a tree over the partitions' partial sums."""
     embeddings = rows.select(F.explode("faces.embedding").alias("embedding"))
-    partials = embeddings.mapInArrow(_partition_moments, "moments binary").rdd
-    return partials.map(lambda row: Moments.from_bytes(row.moments)).treeAggregate(
-        Moments(), operator.add, operator.add
-    )
+    partials = embeddings.mapInArrow(_partition_sums, "moments binary, scatter binary").rdd
+    return partials.map(
+        lambda row: Sums(Moments.from_bytes(row.moments), Scatter.from_bytes(row.scatter))
+    ).treeAggregate(NOTHING, Sums.merged, Sums.merged)
 
 
 def by_group(rows: DataFrame) -> DataFrame:
@@ -31,9 +53,9 @@ def by_group(rows: DataFrame) -> DataFrame:
     return faces.repartition("group").sortWithinPartitions("group").mapInArrow(_group_rows, GROUPS)
 
 
-def _partition_moments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    moments = sum((Moments.of(_embeddings(batch)) for batch in batches), start=Moments())
-    yield pa.RecordBatch.from_pylist([{"moments": moments.to_bytes()}])
+def _partition_sums(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    sums = functools.reduce(Sums.merged, (Sums.of(_embeddings(batch)) for batch in batches), NOTHING)
+    yield pa.RecordBatch.from_pylist([{"moments": sums.moments.to_bytes(), "scatter": sums.scatter.to_bytes()}])
 
 
 def _group_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -9,11 +9,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from py4j.protocol import Py4JJavaError
 
 from spark_job.errors import OutputError
-from spark_job.spark.hadoop import FileSystem, reason
+
+if TYPE_CHECKING:
+    from spark_job.spark.hadoop import FileSystem
 
 NAME = ".facemean.lock"
 RENEWED_EVERY_S = 5.0
@@ -23,14 +26,14 @@ STALE_S = 20.0
 
 
 @contextmanager
-def only_run(output: FileSystem) -> Iterator[None]:
+def only_run(output: "FileSystem") -> Iterator[None]:
     """Hold the output while the body runs. Raises OutputError where another run holds it."""
     with _flock(output) if output.is_local else lease(output):
         yield
 
 
 @contextmanager
-def _flock(output: FileSystem) -> Iterator[None]:
+def _flock(output: "FileSystem") -> Iterator[None]:
     """On a local file system: the kernel lets go of the lock when the process ends, however it does."""
     with ExitStack() as held:
         try:
@@ -47,7 +50,7 @@ def _flock(output: FileSystem) -> Iterator[None]:
 
 
 @contextmanager
-def lease(output: FileSystem, renewed_every_s: float = RENEWED_EVERY_S, stale_s: float = STALE_S) -> Iterator[None]:
+def lease(output: "FileSystem", renewed_every_s: float = RENEWED_EVERY_S, stale_s: float = STALE_S) -> Iterator[None]:
     """On any other: a file that is written again and again; one that was not for stale_s is a dead run's."""
     me = _who()
     try:
@@ -56,6 +59,8 @@ def lease(output: FileSystem, renewed_every_s: float = RENEWED_EVERY_S, stale_s:
                 raise _held(output, by)
             output.remove(NAME)
     except Py4JJavaError as error:
+        from spark_job.spark.hadoop import reason
+
         raise OutputError(f"{output.uri} cannot be locked: {reason(error)}") from None
     done = threading.Event()
     renewer = threading.Thread(target=_renew, args=(output, me, done, renewed_every_s), daemon=True)
@@ -68,7 +73,24 @@ def lease(output: FileSystem, renewed_every_s: float = RENEWED_EVERY_S, stale_s:
         output.remove(NAME)
 
 
-def _renew(output: FileSystem, me: bytes, done: threading.Event, every_s: float) -> None:
+def is_locked(folder: Path) -> bool:
+    """Whether a run holds an output that lies on a local file system."""
+    try:
+        with (folder / NAME).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def is_leased(output: "FileSystem") -> bool:
+    """Whether a run holds an output that lies elsewhere, or has died within the last STALE_S."""
+    return output.exists(NAME) and _living(output, RENEWED_EVERY_S, STALE_S) is not None
+
+
+def _renew(output: "FileSystem", me: bytes, done: threading.Event, every_s: float) -> None:
     while not done.wait(every_s):
         try:
             output.replace_file(NAME, me)
@@ -76,7 +98,7 @@ def _renew(output: FileSystem, me: bytes, done: threading.Event, every_s: float)
             continue  # of storage that is away for a moment: the next time may do
 
 
-def _living(output: FileSystem, every_s: float, stale_s: float) -> bytes | None:
+def _living(output: "FileSystem", every_s: float, stale_s: float) -> bytes | None:
     """Who holds the lock, if they live: they renew it before it is stale, by the storage's own clock."""
     try:
         by, found_ms = output.read(NAME), output.modified_ms(NAME)
@@ -91,7 +113,7 @@ def _living(output: FileSystem, every_s: float, stale_s: float) -> bytes | None:
     return by
 
 
-def _now_ms(output: FileSystem) -> int:
+def _now_ms(output: "FileSystem") -> int:
     probe = f"{NAME}.{platform.node()}.{os.getpid()}"
     output.replace_file(probe, b"")
     now_ms = output.modified_ms(probe)
@@ -104,7 +126,7 @@ def _who() -> bytes:
     return json.dumps({"host": platform.node(), "process": os.getpid(), "since": since}).encode()
 
 
-def _held(output: FileSystem, by: bytes) -> OutputError:
+def _held(output: "FileSystem", by: bytes) -> OutputError:
     try:
         told = "process {process} on {host}, since {since}".format(**json.loads(by))
     except (ValueError, KeyError, TypeError):

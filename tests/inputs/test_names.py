@@ -13,6 +13,7 @@ import pytest
 from spark_job import run
 from spark_job.console import Console
 from spark_job.inputs.names import hashed, named
+from spark_job.results.result import summary
 
 
 def digest(key: str, name: str) -> str:
@@ -40,7 +41,7 @@ def test_hashed_names_are_all_that_is_written_and_said(spark, settings, personal
     monkeypatch.setenv("FACEMEAN_HASH_KEY", "a key")
     chosen = settings(personal, hash_paths=True, group_by="parent")
     result = run(chosen, spark, console := Console())
-    console.show(result)
+    console.show(summary(result))
     said = capfd.readouterr()
     written = [path.read_bytes() for path in Path(chosen.output).rglob("*") if path.is_file()]
     for name in NAMES:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
-from kubectl import kubeconfig, kubectl
+from helpers import path_to
 from kubelet import Node, node
+from kubernetes_api import kubeconfig
 
 IMAGE = "registry.example/team/facemean:1a2b3c4d5e6f"
 SPACE = "/api/v1/namespaces/facemean"
@@ -23,7 +24,6 @@ COMMANDS = [line for line in README.split("```sh\n")[1].split("```")[0].splitlin
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """A cluster of one node, where kubectl goes."""
-    kubectl()
     for name in ("photos", "results", "models"):
         (tmp_path / name).mkdir()
     places = {
@@ -36,6 +36,7 @@ def cluster(tmp_path, monkeypatch):
     with node(tmp_path, places, str(tmp_path / "models")) as one:
         one.places["k8s://https://kubernetes.default.svc:443"] = f"k8s://{one.url}"
         monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path, one.url))
+        monkeypatch.setenv("PATH", path_to("kubectl"))
         monkeypatch.setenv("HOME", str(tmp_path))
         yield one
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyspark
 import pytest
 from conftest import ROOT
+from helpers import fetched, program
 
 DOCKERFILE = ROOT / "k8s" / "Dockerfile"
 
@@ -38,8 +39,7 @@ def texts(stage: list[tuple[str, str]], word: str) -> list[str]:
 
 
 def test_hadolint_finds_nothing():
-    hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True)
+    done = subprocess.run([program("hadolint"), DOCKERFILE], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -217,5 +217,6 @@ def test_the_install_steps_make_a_python_that_runs_facemean_without_a_compiler(r
 
 @pytest.mark.slow
 def test_the_connector_for_s3a_is_that_of_its_list(root):
+    fetched("conf/s3-jars.txt", root / "tried")
     execute(stage("jars"), root, PATH=os.environ["PATH"])
     assert any(jar.name.startswith("hadoop-aws-") for jar in (root / "opt/jars").iterdir())

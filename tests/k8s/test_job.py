@@ -12,10 +12,11 @@ from urllib.parse import parse_qs
 
 import pytest
 import yaml
-from conftest import SLOWLY, options
+from conftest import ROOT, SLOWLY, options
+from helpers import kustomize
 from kubelet import Node, node, pod_of
 from kubernetes_api import Request
-from test_manifests import K8S, ROOT, kustomize, the
+from test_manifests import K8S, the
 
 WAIT_S = 240
 NAMESPACE, DRIVER = "facemean", "facemean-0"

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
-from kubectl import kubectl
+from helpers import kustomize, path_to, program
 from kubernetes_validate import ValidationError, validate
 
 from spark_job.__main__ import parser
@@ -26,22 +25,8 @@ OVERLAYS = sorted(folder.name for folder in (K8S / "overlays").iterdir())
 COMPONENTS = sorted(folder.name for folder in (K8S / "components").iterdir())
 KUBERNETES = ("1.35", "1.36", "1.37")
 IMAGE = "registry.example/team/facemean:1a2b3c4d5e6f"
-KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1"
 Object = dict[str, Any]
 README = (ROOT / "README.md").read_text().split("## On Kubernetes\n")[1].split("\n## ")[0]
-
-
-def kustomize(folder: Path) -> str:
-    for program, command in (
-        ("kubectl", ["kubectl", "kustomize"]),
-        ("kustomize", ["kustomize", "build"]),
-        ("go", ["go", "run", KUSTOMIZE, "build"]),
-    ):
-        if shutil.which(program):
-            done = subprocess.run([*command, str(folder)], capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-            return done.stdout
-    pytest.skip("no kubectl, kustomize or go on PATH: install kubectl (https://kubernetes.io/docs/tasks/tools)")
 
 
 @pytest.fixture(scope="module")
@@ -484,9 +469,8 @@ def test_the_history_server_reads_and_cleans_what_runs_leave(built):
 
 
 def test_the_history_server_may_be_slow_on_a_busy_node(built):
-    container = the(built["history-server"], "Deployment", "facemean-history")["spec"]["template"]["spec"][
-        "containers"
-    ][0]
+    deployment = the(built["history-server"], "Deployment", "facemean-history")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
     startup, liveness = (container[f"{name}Probe"] for name in ("startup", "liveness"))
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
     assert liveness["periodSeconds"] * liveness["failureThreshold"] >= 120
@@ -537,7 +521,7 @@ def test_submit_k8s_finds_what_it_needs_and_no_run(built):
     ],
 )
 def test_deploy_says_what_is_wrong_with_its_arguments(arguments, told, tmp_path):
-    nowhere = {**os.environ, "KUBECONFIG": str(tmp_path / "none")}
+    nowhere = {**os.environ, "PATH": path_to("kubectl"), "KUBECONFIG": str(tmp_path / "none")}
     done = subprocess.run(["scripts/deploy", *arguments], cwd=ROOT, capture_output=True, text=True, env=nowhere)
     assert done.returncode == 1
     assert told in done.stderr
@@ -558,7 +542,7 @@ def test_the_readme_names_what_is_there(built):
         assert f"namespace/{namespace}" in made
         assert set(re.findall(r"\b(?:pod|job|service)/[\w-]+", command)) <= made, command
         words = command.split(" -- ")[0].split()
-        told = subprocess.check_output([kubectl(), words[0], "--help"], text=True)
+        told = subprocess.check_output([program("kubectl"), words[0], "--help"], text=True)
         for option in re.findall(r"--([a-z-]+)", " ".join(words)):
             assert f"--{option}=" in told, command
     in_files = the(built["files"], "Pod", "files")["spec"]["containers"][0]["volumeMounts"]

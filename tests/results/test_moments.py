@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.results.moments import DIMENSIONS, FRACTION_BITS, ROWS_A_PARTIAL, Moments
-from spark_job.results.sums import by_group, total
+from spark_job.results.sums import NOTHING, Sums, by_group, total
 
 values = st.floats(-1.9990234375, 1.9990234375, width=32)
 embeddings = st.integers(0, 6).flatmap(lambda n: arrays(np.float32, (n, DIMENSIONS), elements=values, fill=values))
@@ -101,12 +101,14 @@ def rows_of(spark: SparkSession, batch: np.ndarray, groups: int = 3):
     return flat.select("group", F.transform("embeddings", lambda e: F.struct(e.alias("embedding"))).alias("faces"))
 
 
-def test_mean_has_the_same_bits_for_any_partitioning(spark):
+def test_mean_and_covariance_have_the_same_bits_for_any_partitioning(spark):
     batch = real_like(200)
     rows = rows_of(spark, batch)
-    expected = Moments.of(np.concatenate([batch, batch[:1]]))
-    assert {total(rows.repartition(n)) for n in (1, 2, 7, 150)} == {expected}
-    assert total(rows.orderBy(F.rand(3))) == expected
+    expected = Sums.of(np.concatenate([batch, batch[:1]]))
+    for split in (*(rows.repartition(n) for n in (1, 2, 7, 150)), rows.orderBy(F.rand(3))):
+        found = total(split)
+        assert found.moments == expected.moments
+        assert (found.scatter.covariance() == expected.scatter.covariance()).all()
 
 
 def test_each_group_has_the_moments_of_its_own_faces(spark, monkeypatch):
@@ -123,4 +125,4 @@ def test_each_group_has_the_moments_of_its_own_faces(spark, monkeypatch):
 
 
 def test_the_mean_of_no_rows_is_not_made_up(spark):
-    assert total(rows_of(spark, real_like(1)).where("false")) == Moments()
+    assert total(rows_of(spark, real_like(1)).where("false")) == NOTHING

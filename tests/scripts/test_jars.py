@@ -6,11 +6,10 @@ import re
 import subprocess
 from pathlib import Path
 
-import pyspark
 import pytest
 from conftest import ROOT
+from helpers import SPARK
 
-SPARK = Path(pyspark.__file__).parent
 SETTINGS = """<ivysettings><settings defaultResolver="here"/><caches defaultCacheDir="{0}/cache"/>
 <resolvers><ibiblio name="here" m2compatible="true" root="{1}"/></resolvers></ivysettings>"""
 

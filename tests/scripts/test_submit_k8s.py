@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 from conftest import ROOT
+from helpers import path_to
 from kubernetes_api import Api, recording
 from kubernetes_validate import validate
 
@@ -19,9 +19,6 @@ DRIVER = "spark-kubernetes-driver"
 SPACE = "/api/v1/namespaces/facemean"
 TMP = "/tmp"  # noqa: S108
 VERSIONS = ("1.35", "1.36", "1.37")
-pytestmark = pytest.mark.skipif(
-    shutil.which("kubectl") is None, reason="scripts/submit-k8s looks at pods with kubectl, which is not on PATH"
-)
 
 
 class Submitted(NamedTuple):
@@ -46,7 +43,7 @@ def over(code: int, reason: str = "Error") -> dict[str, object]:
 
 def submit(home: Path, *arguments: object) -> Submitted:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK", "KUBE"))}
-    environment |= {"HOME": str(home), "KUBECONFIG": str(home / "none")}
+    environment |= {"HOME": str(home), "KUBECONFIG": str(home / "none"), "PATH": path_to("kubectl")}
     command = [sys.executable, ROOT / "scripts" / "src" / "kubernetes" / "submit_k8s.py", *arguments]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
     return Submitted(done.returncode, done.stdout, done.stderr)
@@ -124,7 +121,7 @@ def test_the_drivers_pod_has_its_name_account_image_and_arguments(pod, container
 @pytest.mark.slow
 def test_the_drivers_pod_asks_for_what_the_properties_say(container):
     assert container["resources"] == {
-        "requests": {"cpu": "1", "memory": "1536Mi"},
+        "requests": {"cpu": "500m", "memory": "1536Mi"},
         "limits": {"memory": "1536Mi"},
     }
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -234,6 +231,7 @@ def following(api: Api, tmp_path: Path, *statuses: object, start_s: float = 60.0
     )
     paths = os.pathsep.join([str(ROOT / "scripts" / "src" / "kubernetes"), str(ROOT)])
     environment = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none"), "PYTHONPATH": paths}
+    environment["PATH"] = path_to("kubectl")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     return Submitted(done.returncode, done.stdout, done.stderr)
 
@@ -305,13 +303,9 @@ def test_a_missing_claim_is_one_line_before_anything_is_sent(tmp_path):
 @pytest.mark.slow
 def test_check_looks_at_what_this_run_would_need_and_starts_no_run(tmp_path):
     with recording() as api:
-        for kind, names in (
-            ("serviceaccounts", ("facemean-driver", "facemean-executor")),
-            ("secrets", ("facemean-s3",)),
-        ):
-            for name in names:
-                api.objects[f"{SPACE}/{kind}/{name}"] = {"kind": kind, "data": {"AWS_ACCESS_KEY_ID": ""}}
         api.objects[SPACE] = {"kind": "Namespace"}
+        for one in ("serviceaccounts/facemean-driver", "serviceaccounts/facemean-executor", "secrets/facemean-s3"):
+            api.objects[f"{SPACE}/{one}"] = {"kind": one, "data": {"AWS_ACCESS_KEY_ID": ""}}
         options = ("--claim", "photos=/photos:ro", "--s3-secret", "facemean-s3", "--check")
         done = submit(tmp_path, *to(api, *options)[:-4])
         assert not [r for r in api.requests if r.method == "POST" and r.path.endswith("pods") and not r.query]

@@ -5,20 +5,15 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import psutil
-import pyspark
 import pytest
 from conftest import ROOT, SLOWLY, options
 from faults import runs
+from helpers import SPARK, listens, wait_for
 
-SPARK = Path(pyspark.__file__).parent
-WAIT_S = 240
 # What conf/kubernetes.conf asks of the wire and of the disk, and a secret that all of the cluster share.
 SECURE = """
 spark.authenticate                     true
@@ -44,7 +39,7 @@ class Cluster:
         self.master = f"spark://127.0.0.1:{port}"
         at = ("--host", "127.0.0.1", "--webui-port", "0")
         self.processes = [self._start("master.Master", *at, "--port", str(port))]
-        _wait(lambda: _listens(port), "the master listens")
+        wait_for(lambda: listens(port), "the master listens")
         for i in (1, 2):
             size = ("--cores", "1", "--memory", "512m", "--work-dir", str(folder / f"work{i}"))
             self.processes.append(self._start("worker.Worker", *at, *size, self.master))
@@ -82,18 +77,6 @@ def kill(process: psutil.Process) -> None:
         process.wait()
 
 
-def _wait(until: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not until():
-        assert time.monotonic() < deadline, f"not in {WAIT_S} s: {what}"
-        time.sleep(0.1)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     cluster = Cluster(tmp_path_factory.mktemp("cluster"))
@@ -107,7 +90,7 @@ def test_a_cluster_that_encrypts_and_loses_a_worker_in_mid_run_gives_local_modes
 ):
     output = tmp_path / "out"
     submitted = cluster.submit(many, output)
-    _wait(lambda: list((output / "photos").glob("part-*")) or submitted.poll() is not None, "a first task is done")
+    wait_for(lambda: list((output / "photos").glob("part-*")) or submitted.poll() is not None, "a first task is done")
     kill(next(worker for worker in cluster.processes[1:3] if executors(worker)))
     assert submitted.poll() is None, "the run was over before the worker was killed"
     assert not (output / "mean.json").exists()

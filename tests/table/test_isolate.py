@@ -12,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from conftest import ROOT
+from helpers import wait_for
 from PIL import Image
 
 from spark_job import run
@@ -102,22 +103,15 @@ def test_a_child_ends_with_its_parent(tmp_path):
         f"open({str(told)!r}, 'w').write(str(psutil.Process().children()[0].pid)); next(some)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/tests"})
-    wait_for(lambda: told.exists() and told.read_text())
+    wait_for(lambda: told.exists() and told.read_text(), "the child is named")
     child = int(told.read_text())
     parent.kill()
     parent.wait()
-    wait_for(lambda: not psutil.pid_exists(child))
+    wait_for(lambda: not psutil.pid_exists(child), "the child has ended", 30)
 
 
 def children():
     return [child for child in psutil.Process().children() if "spark_job.table.isolate" in " ".join(child.cmdline())]
-
-
-def wait_for(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def rows_of(spark, output):
