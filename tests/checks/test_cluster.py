@@ -11,6 +11,7 @@ from kubernetes_api import recording
 from spark_job.__main__ import main
 from spark_job.checks.api_server import api_url
 from spark_job.checks.cluster import RIGHTS
+from spark_job.checks.objects import named
 
 IMAGE = "spark.kubernetes.container.image=registry.example/facemean:1"
 SPACE = "/api/v1/namespaces/facemean"
@@ -201,12 +202,16 @@ def test_an_object_that_the_properties_name_is_asked_for_and_no_pod_waits_for_it
     assert all(r.query for r in api.requests if r.method == "POST" and r.path.endswith("/pods"))  # dry runs
 
 
-def test_claims_that_are_there_and_those_that_spark_makes_are_ok(api, check):
+def test_a_claim_that_is_there_is_ok(api, check):
     api.objects[f"{SPACE}/persistentvolumeclaims/photos"] = {"kind": "PersistentVolumeClaim"}
-    claims = [CLAIM.format("executor", *pair) for pair in (("photos", "photos"), ("scratch", "OnDemand"))]
-    paths = [claim.split("options")[0] + "mount.path=/mnt" for claim in claims]
-    code, told = check(IMAGE, *claims, *paths)
+    claim = CLAIM.format("executor", "photos", "photos")
+    code, told = check(IMAGE, claim, claim.split("options")[0] + "mount.path=/photos")
     assert (code, told["claims"]) == (0, ("ok", "photos"))
+
+
+def test_claims_that_spark_makes_are_not_looked_for():
+    made = [CLAIM.format("executor", name, name) for name in ("OnDemand", "claim-SPARK_EXECUTOR_ID")]
+    assert named(dict(pair.split("=") for pair in made), "persistentvolumeclaims") == set()
 
 
 def test_without_a_claim_in_the_properties_it_says_that_none_is_looked_for(api, check):
