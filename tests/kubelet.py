@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from helpers import SPARK
-from kubernetes_api import Api, Request, has, recording
+from kubernetes_api import Api, Request, failure, has, recording
 
 ENTRY_POINT = "/opt/entrypoint.sh"
 OF_JOB = "batch.kubernetes.io/job-name"
@@ -109,6 +109,8 @@ class Node(Api):
         wanted = asked.get("labelSelector", [""])[0]
         if asked.get("watch") in (["true"], ["1"]):
             self.requests.append(request)
+            if "sendInitialEvents" in asked:  # a client that hears this lists first, as an old API server makes it
+                return 422, failure(422, "Invalid", "sendInitialEvents is forbidden for watch")
             return 200, self._watch(wanted)
         if request.path.endswith("/log"):
             self.requests.append(request)
