@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -32,12 +33,17 @@ def main(arguments: list[str] | None = None) -> int:
     stopped: list[int] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        stopped.append(signum)
-        raise KeyboardInterrupt
+        if not stopped:  # once: a second one would break off the stopping
+            stopped.append(signum)
+            raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, stop)
     logging.disable(logging.ERROR)  # py4j logs the stack of an interrupt, which main tells in a line
     try:
+        if "PYSPARK_GATEWAY_PORT" in os.environ:
+            from spark_job.spark.session import take_sigterm_from_java
+
+            take_sigterm_from_java()
         return command.do({name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()})
     except _told_in_a_line() as error:
         # A SIGTERM to the whole process group ends Java too, and what that breaks may be seen first.

@@ -3,7 +3,8 @@
 FacemeanError                  1  the run failed
 ├── UsageError                 2  nothing was written
 │   ├── SettingsError             an argument is wrong
-│   └── InputError                an input is missing, unreadable, or holds no photo
+│   ├── InputError                an input is missing, unreadable, or holds no photo
+│   └── NoExecutorError           a cluster gave the run nothing to work with
 ├── PreflightError             1  Java, a model or a library is missing or broken
 │   └── ModelError                a model file is missing, damaged, or gives other values than dlib
 ├── OutputError                1  the output cannot be read or written
@@ -45,6 +46,10 @@ class SettingsError(UsageError):
 
 class InputError(UsageError):
     """An input does not exist, cannot be read, or holds no photo."""
+
+
+class NoExecutorError(UsageError):
+    """No executor came before the run's deadline, so nothing was written."""
 
 
 class PreflightError(FacemeanError):

@@ -25,6 +25,7 @@ from spark_job.results.sums import by_group, total
 from spark_job.results.tally import check_has_faces, first_failures, tally
 from spark_job.results.verification import verification
 from spark_job.settings import Settings, settings_id
+from spark_job.spark.executors import awaited
 from spark_job.spark.metrics import Gauges
 from spark_job.spark.session import open_session, step
 from spark_job.table.checkpoint import damage_named, repair
@@ -47,6 +48,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
     identity = settings_id(settings, models)
 
     with open_session(settings, spark) as session, ExitStack() as held:
+        held.enter_context(awaited(session.sparkContext, console.say))
         with step(session, "list the inputs"):
             check_group_by(session, settings.group_by)
             sources = open_inputs(session, fetch(settings, console.progress), settings)

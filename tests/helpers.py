@@ -30,6 +30,11 @@ def program(name: str) -> str:
     return shutil.which(name, path=places) or skip(f"{name} is missing", "scripts/setup dev")
 
 
+def path_to(name: str) -> str:
+    """A PATH on which a program of the locked requirements comes first."""
+    return os.pathsep.join([str(Path(program(name)).parent), os.environ["PATH"]])
+
+
 def kustomize(folder: Path) -> str:
     """What a folder of k8s/ comes to."""
     done = subprocess.run([program("kubectl"), "kustomize", folder], capture_output=True, text=True)

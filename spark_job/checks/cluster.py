@@ -12,17 +12,19 @@ from contextlib import suppress
 from typing import Any
 
 from spark_job.checks.api_server import ApiServer, Refusal
-from spark_job.checks.pods import IMAGE, ended, stuck, waits_for
+from spark_job.checks.objects import look
 from spark_job.errors import PreflightError
 from spark_job.settings import Settings
+from spark_job.spark.pods import IMAGE, ended, stuck, waits_for
 from spark_job.spark.session import conf_file, read_properties
 
 ACCOUNT = "spark.kubernetes.authenticate.{}.serviceAccountName"
-# Without any of these a driver does not start, or its executors do not: of the role of k8s/base, the verbs that a run
+# Without any of these a driver does not start, or its executors do not: of the role of k8s/access, the verbs that a run
 # cannot do without.
 RIGHTS = [(verb, "pods") for verb in ("create", "get", "list", "watch", "delete")] + [("create", "configmaps")]
 TRIAL_S, POLL_S = 300.0, 1.0
-APPLY = "kubectl apply -k on a folder of k8s/overlays makes it"
+APPLY = "kubectl apply -k k8s/overlays/submit makes it"
+CLAIM = "spark.kubernetes.executor.volumes.persistentVolumeClaim.NAME.options.claimName=NAME"
 # github.com/distribution/reference: a host with a port, lower-case names, a tag, a digest.
 REFERENCE = r"(?:[\w.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?"
 
@@ -37,6 +39,7 @@ class Cluster:
         self._conf |= dict(pair.split("=", 1) for pair in settings.conf)
         self._api = ApiServer(master, self._conf)
         self._namespace = self._api.namespace
+        self._missing: list[str] = []
 
     def checks(self) -> dict[str, Callable[[], str]]:
         """A name for each check, in the order in which they make sense."""
@@ -45,7 +48,9 @@ class Cluster:
             "image": self._image,
             "accounts": self._accounts,
             "rights": self._rights,
+            "claims": self._claims,
             "secrets": self._secrets,
+            "configmaps": self._config_maps,
             "admission": self._admission,
             "pod": self._trial,
         }
@@ -102,27 +107,27 @@ class Cluster:
                 raise PreflightError(f"service account {name} may not {verb} {resource}: {APPLY}, with its role")
         return f"{name} may make, watch and delete executors"
 
-    def _secrets(self) -> str:
-        told = []
-        for name, key in self._secrets_wanted():
-            found = self._api.seen(f"/api/v1/namespaces/{self._namespace}/secrets/{name}")
-            if found is None or (found and key and key not in found.get("data", {})):
-                missing = f"secret {name} has no key {key}" if found else f"there is no secret {name}"
-                raise PreflightError(
-                    f"{missing} in namespace {self._namespace}: kubectl --namespace {self._namespace} create secret "
-                    f"generic {name} --from-env-file=FILE makes it"
-                )
-            told.append(name if found else f"{name} (not seen: this user may not look)")
-        return ", ".join(dict.fromkeys(told)) or "none is asked for"
+    def _claims(self) -> str:
+        remedy = f"{APPLY}, where it is photos or results; else make it, or name another"
+        return self._looked("persistentvolumeclaims", remedy) or (
+            f"none is named: where photos or results are in claims, name each as the run does, --conf {CLAIM}"
+        )
 
-    def _secrets_wanted(self) -> set[tuple[str, str]]:
-        """Name and key ("" for all) of each secret that the properties name."""
-        wanted = {(name.strip(), "") for name in self._conf.get(f"{IMAGE}.pullSecrets", "").split(",") if name.strip()}
-        for property_, value in self._conf.items():
-            if found := re.match(r"spark\.kubernetes\.(?:driver|executor)\.(secretKeyRef|secrets)\.(.+)", property_):
-                name, _, key = value.partition(":") if found[1] == "secretKeyRef" else (found[2], "", "")
-                wanted.add((name, key))
-        return wanted
+    def _secrets(self) -> str:
+        remedy = f"kubectl --namespace {self._namespace} create secret generic {{}} --from-env-file=FILE makes it"
+        return self._looked("secrets", remedy) or "none is named"
+
+    def _config_maps(self) -> str:
+        remedy = f"kubectl --namespace {self._namespace} create configmap {{}} --from-file=FILE makes it"
+        return self._looked("configmaps", remedy) or "none is named"
+
+    def _looked(self, kind: str, remedy: str) -> str:
+        try:
+            return look(self._api, self._conf, kind, remedy)
+        except PreflightError as error:
+            if self._api.reached:
+                self._missing.append(str(error).partition(":")[0])
+            raise
 
     def _admission(self) -> str:
         """A dry run: the pods pass every check of the API server's, and none is made."""
@@ -138,6 +143,8 @@ class Cluster:
 
     def _trial(self) -> str:
         """An executor's pod that runs facemean check in place of the executor."""
+        if self._missing:
+            raise PreflightError(f"not tried, since it would not start: {self._missing[0]}")
         pod = self._pod_of("executor")
         name = pod["metadata"]["name"]
         try:

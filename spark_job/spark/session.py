@@ -2,15 +2,17 @@
 
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from py4j.protocol import Py4JError
 from pyspark import SparkConf, SparkContext
+from pyspark.java_gateway import ensure_callback_server_started
 from pyspark.sql import SparkSession
 from pyspark.traceback_utils import SCCallSiteSync
 
@@ -89,6 +91,29 @@ def _tell_no_end_of_java(context: SparkContext) -> None:
             tell(request, client_address)
 
     server.handle_error = handle_error
+
+
+class _Terminated:
+    """Java's SignalHandler: hands a SIGTERM on to this process."""
+
+    class Java:
+        implements: ClassVar = ["sun.misc.SignalHandler"]
+
+    def handle(self, signum: Any) -> None:
+        """Called by Java."""
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def take_sigterm_from_java() -> None:
+    """Under spark-submit the process that a cluster stops is Java's, and this one its child: a SIGTERM comes here.
+
+    Java then ends when this process has, with its exit code.
+    """
+    SparkContext._ensure_initialized()
+    gateway: Any = SparkContext._gateway
+    ensure_callback_server_started(gateway)  # type: ignore[no-untyped-call]
+    java: Any = gateway.jvm.sun.misc
+    java.Signal.handle(java.Signal("TERM"), _Terminated())
 
 
 @contextmanager

@@ -11,9 +11,11 @@ from kubernetes_api import recording
 from spark_job.__main__ import main
 from spark_job.checks.api_server import api_url
 from spark_job.checks.cluster import RIGHTS
+from spark_job.checks.objects import named
 
 IMAGE = "spark.kubernetes.container.image=registry.example/facemean:1"
 SPACE = "/api/v1/namespaces/facemean"
+CLAIM = "spark.kubernetes.{}.volumes.persistentVolumeClaim.{}.options.claimName={}"
 KEY = "spark.kubernetes.executor.secretKeyRef.AWS_ACCESS_KEY_ID=facemean-s3:AWS_ACCESS_KEY_ID"
 
 
@@ -182,6 +184,42 @@ def test_a_pod_that_no_node_takes_is_told_in_the_schedulers_words(api, check, mo
     assert "3 Insufficient memory" in told["pod"][1]
 
 
+@pytest.mark.parametrize(
+    ("conf", "name", "says"),
+    [
+        (CLAIM.format("executor", "photos", "photos"), "claims", "no claim photos in namespace facemean: kubectl"),
+        (CLAIM.format("driver", "results", "out"), "claims", "no claim out in namespace facemean"),
+        ("spark.kubernetes.executor.secrets.login=/etc/login", "secrets", "no secret login"),
+        ("spark.kubernetes.container.image.pullSecrets=one,two", "secrets", "no secret one"),
+        ("spark.kubernetes.hadoop.configMapName=hadoop", "configmaps", "no config map hadoop"),
+    ],
+)
+def test_an_object_that_the_properties_name_is_asked_for_and_no_pod_waits_for_it(api, check, conf, name, says):
+    code, told = check(IMAGE, conf)
+    assert (code, told[name][0]) == (1, "FAILED")
+    assert says in told[name][1]
+    assert told["pod"][1].startswith("not tried, since it would not start: there is no ")
+    assert all(r.query for r in api.requests if r.method == "POST" and r.path.endswith("/pods"))  # dry runs
+
+
+def test_a_claim_that_is_there_is_ok(api, check):
+    api.objects[f"{SPACE}/persistentvolumeclaims/photos"] = {"kind": "PersistentVolumeClaim"}
+    claim = CLAIM.format("executor", "photos", "photos")
+    code, told = check(IMAGE, claim, claim.split("options")[0] + "mount.path=/photos")
+    assert (code, told["claims"]) == (0, ("ok", "photos"))
+
+
+def test_claims_that_spark_makes_are_not_looked_for():
+    made = [CLAIM.format("executor", name, name) for name in ("OnDemand", "claim-SPARK_EXECUTOR_ID")]
+    assert named(dict(pair.split("=") for pair in made), "persistentvolumeclaims") == set()
+
+
+def test_without_a_claim_in_the_properties_it_says_that_none_is_looked_for(api, check):
+    code, told = check(IMAGE)
+    assert (code, told["claims"][0]) == (0, "ok")
+    assert "none is named" in told["claims"][1]
+
+
 def test_a_key_that_the_secret_lacks_is_named(api, check):
     api.objects[f"{SPACE}/secrets/facemean-s3"]["data"] = {"other": "x"}
     code, told = check(IMAGE, KEY)
@@ -242,6 +280,6 @@ def test_a_user_who_may_not_ask_for_the_drivers_rights_is_told_so_and_nothing_fa
 
 
 def test_the_rights_that_are_asked_for_are_of_the_drivers_role():
-    role = yaml.safe_load_all((ROOT / "k8s" / "base" / "accounts.yaml").read_text())
+    role = yaml.safe_load_all((ROOT / "k8s" / "access" / "accounts.yaml").read_text())
     rules = next(found for found in role if found["kind"] == "Role")["rules"]
     assert {(verb, what) for rule in rules for what in rule["resources"] for verb in rule["verbs"]} >= set(RIGHTS)

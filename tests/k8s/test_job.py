@@ -4,6 +4,8 @@ import json
 import re
 import signal
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -12,12 +14,12 @@ import pytest
 import yaml
 from conftest import ROOT, SLOWLY, options
 from helpers import kustomize
-from kubelet import Node, node
+from kubelet import Node, node, pod_of
 from kubernetes_api import Request
 from test_manifests import K8S, the
 
 WAIT_S = 240
-NAMESPACE, DRIVER = "facemean", "facemean-driver-0"
+NAMESPACE, DRIVER = "facemean", "facemean-0"
 
 
 class Ran(NamedTuple):
@@ -39,33 +41,88 @@ def ran(objects, many, tmp_path_factory) -> Any:
     """The Job's pod run to its end, with an executor killed in the middle."""
     folder = tmp_path_factory.mktemp("node")
     (folder / "results").mkdir()
-    job = the(objects, "Job", "facemean")
-    pod = {"kind": "Pod", "apiVersion": "v1", **json.loads(json.dumps(job["spec"]["template"]))}
-    pod["metadata"] |= {"name": DRIVER, "namespace": NAMESPACE, "uid": "0-0"}
-    pod["spec"]["containers"][0]["args"] += options(SLOWLY)
+    output, killed = folder / "results" / "out", list[str]()
+
+    def kill_an_executor(one: Node) -> None:
+        if not killed and list((output / "photos").glob("part-*")):
+            killed.append(next(name for name in one.processes if name != DRIVER))
+            one.kill(killed[0], signal.SIGKILL)
+
+    with job_node(objects, folder, many) as one:
+        code = driver_of(one, objects, kill_an_executor, *options(SLOWLY))
+        yield Ran(one, code, output, killed)
+
+
+@contextmanager
+def job_node(objects: list[dict[str, Any]], folder: Path, photos: Path) -> Iterator[Node]:
+    """A node with the objects' configuration, whose claims are this photos' folder and folder/results."""
     places = {
         "local:///opt/facemean": str(ROOT),
         "/conf": str(folder / "conf"),
         "/opt/spark/conf": str(folder / "executor-conf"),
-        "/photos": str(many),
+        "/photos": str(photos),
         "/results": str(folder / "results"),
     }
-    cache = tmp_path_factory.mktemp("models")
-    with node(folder, places, str(cache)) as one:
+    with node(folder, places, str(folder / "models")) as one:
         one.places["k8s://https://kubernetes.default.svc:443"] = f"k8s://{one.url}"
         for found in objects:
             if found["kind"] == "ConfigMap":
                 one.objects[f"/api/v1/namespaces/{NAMESPACE}/configmaps/{found['metadata']['name']}"] = found
-        one.start(pod)
-        driver, output, killed = one.processes[DRIVER], folder / "results" / "out", list[str]()
-        deadline = time.monotonic() + WAIT_S
-        while driver.poll() is None and time.monotonic() < deadline:
-            if not killed and list((output / "photos").glob("part-*")):
-                killed = [name for name in one.processes if name != DRIVER][:1]
-                one.kill(killed[0], signal.SIGKILL)
-            time.sleep(0.1)
-        assert driver.poll() is not None, f"not done in {WAIT_S} s: {one.said(DRIVER)}"
-        yield Ran(one, driver.returncode, output, killed)
+        yield one
+
+
+def driver_of(one: Node, objects: list[dict[str, Any]], meanwhile: Callable[[Node], None], *more: str) -> int:
+    """Run the Job's pod, with more arguments, to its end; meanwhile is called again and again. The exit code."""
+    pod = pod_of(the(objects, "Job", "facemean"))
+    pod["spec"]["containers"][0]["args"] += more
+    one.start(pod)
+    driver, deadline = one.processes[DRIVER], time.monotonic() + WAIT_S
+    while driver.poll() is None and time.monotonic() < deadline:
+        meanwhile(one)
+        time.sleep(0.1)
+    assert driver.poll() is not None, f"not done in {WAIT_S} s: {one.said(DRIVER)}"
+    return int(driver.returncode)
+
+
+def waiting_for(what: Callable[[Node], bool], then: Callable[[Node], None]) -> Callable[[Node], None]:
+    """Once: then, as soon as what holds."""
+    done = list[bool]()
+
+    def look(one: Node) -> None:
+        if not done and what(one):
+            done.append(True)
+            then(one)
+
+    return look
+
+
+@pytest.mark.slow
+def test_a_driver_pod_that_is_told_to_go_exits_130_with_its_line_and_leaves_no_executor(objects, many, tmp_path):
+    (tmp_path / "results").mkdir()
+    encoding = waiting_for(lambda one: "\nwatch " in one.said(DRIVER), lambda one: one.kill(DRIVER, signal.SIGTERM))
+    with job_node(objects, tmp_path, many) as one:
+        code = driver_of(one, objects, encoding, *options(SLOWLY))
+        said = one.said(DRIVER)
+        assert (code, said.splitlines()[-1]) == (130, "facemean: stopped: the same command goes on from here"), said
+        assert "ERROR" not in said
+        assert [path for path in one.objects if "-exec-" in path] == []
+
+
+@pytest.mark.slow
+def test_a_run_whose_executors_do_not_come_says_why_and_ends(objects, many, tmp_path):
+    says = 'no node takes it: persistentvolumeclaim "photos" not found'
+    pending = {"type": "PodScheduled", "status": "False", "message": says.partition(": ")[2]}
+    (tmp_path / "results").mkdir()
+    with job_node(objects, tmp_path, many) as one:
+        one.refused["executor"] = {"phase": "Pending", "conditions": [pending]}
+        conf = ("spark.facemean.executorsTimeout=25s", "spark.scheduler.maxRegisteredResourcesWaitingTime=1s")
+        code = driver_of(one, objects, lambda one: None, *(word for pair in conf for word in ("--conf", pair)))
+        said = one.said(DRIVER)
+    waits, error = [line for line in said.splitlines() if says in line]
+    assert re.match(r"waits    no executor: pod facemean-\S+-exec-1 and 1 more: ", waits), said
+    assert re.match(r"facemean: error: none came in 25 s: pod facemean-", error), said
+    assert code == 2  # which the Job does not try again
+    assert not list((tmp_path / "results" / "out").glob("photos/part-*"))
 
 
 @pytest.mark.slow

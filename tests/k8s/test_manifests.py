@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
-from helpers import kustomize, program
+from helpers import kustomize, path_to, program
 from kubernetes_validate import ValidationError, validate
 
+from spark_job.__main__ import parser
+from spark_job.checks.cluster import APPLY
+from spark_job.settings import check_property
 from spark_job.spark.session import read_properties
 
 K8S, CONF = ROOT / "k8s", ROOT / "conf"
@@ -23,6 +26,7 @@ COMPONENTS = sorted(folder.name for folder in (K8S / "components").iterdir())
 KUBERNETES = ("1.35", "1.36", "1.37")
 IMAGE = "registry.example/team/facemean:1a2b3c4d5e6f"
 Object = dict[str, Any]
+README = (ROOT / "README.md").read_text().split("## On Kubernetes\n")[1].split("\n## ")[0]
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +140,7 @@ SPARK_APPLICATION = {
             "onSubmissionFailureRetryInterval": NUMBER,
         },
     },
-    "driver": {"additionalProperties": False, "properties": ROLE},
+    "driver": {"additionalProperties": False, "properties": {**ROLE, "coreRequest": TEXT}},
     "executor": {"additionalProperties": False, "properties": {**ROLE, "instances": NUMBER}},
 }
 
@@ -158,6 +162,7 @@ def test_the_spark_application_has_the_fields_of_its_kind_and_the_properties_of_
         for role in ("driver", "executor")
         for name, field in (("cores", "cores"), ("memory", "memory"), ("memoryOverhead", "memoryOverhead"))
     }
+    fields["spark.kubernetes.driver.request.cores"] = spec["driver"]["coreRequest"]
     of_the_operator = re.compile(
         r"spark\.(master|app\.name|eventLog\..*|driver\.cores|kubernetes\.(namespace|authenticate\..*|.*podTemplate.*"
         r"|.*volumes.*))"
@@ -185,10 +190,10 @@ def test_the_driver_is_the_pod_of_the_job(built):
         assert variables["SPARK_LOCAL_DIRS"]["value"] == "/tmp"  # noqa: S108
         assert container["image"] == variables["EXECUTOR_IMAGE"]["value"] == IMAGE
 
-        arguments = container["args"]
-        assert arguments[0] == "driver"
-        program = arguments.index("local:///opt/facemean/spark_job/__main__.py")
-        told = {value for option, value in pairwise(arguments[:program]) if option == "--conf"}
+        arguments = container["command"]
+        assert arguments[:2] == ["/opt/entrypoint.sh", "driver"]
+        assert arguments[-1] == "local:///opt/facemean/spark_job/__main__.py"
+        told = {value for option, value in pairwise(arguments) if option == "--conf"}
         assert {
             "spark.driver.host=$(POD_IP)",
             "spark.kubernetes.driver.pod.name=$(POD_NAME)",
@@ -196,7 +201,7 @@ def test_the_driver_is_the_pod_of_the_job(built):
             "spark.kubernetes.container.image=$(EXECUTOR_IMAGE)",
         } <= told
         assert set(re.findall(r"\$\((\w+)\)", " ".join(arguments))) <= set(variables)
-        assert arguments[program + 1] == "run"
+        assert container["args"][0] == "run"
 
 
 def test_what_is_mounted_is_where_spark_and_facemean_look(built):
@@ -209,11 +214,11 @@ def test_what_is_mounted_is_where_spark_and_facemean_look(built):
         assert mounted["/tmp"] == {"name": "spark-local-dir-1", "emptyDir": {}}  # noqa: S108
         conf = the(built[name], "ConfigMap", "facemean-conf-.*")
         assert mounted["/conf"]["configMap"]["name"] == conf["metadata"]["name"]
-        arguments = container["args"]
+        arguments = container["command"]
         assert Path(arguments[arguments.index("--properties-file") + 1]).name in conf["data"]
         assert Path(shared["spark.kubernetes.executor.podTemplateFile"]).name in conf["data"]
         assert conf["data"]["spark-defaults.conf"] == (CONF / "kubernetes.conf").read_text()
-        used = [argument for argument in arguments if argument.startswith(("/photos", "/results"))]
+        used = [argument for argument in container["args"] if argument.startswith(("/photos", "/results"))]
         assert all(f"/{path.split('/')[1]}" in mounted for path in used)
         claims = {
             volume["persistentVolumeClaim"]["claimName"]
@@ -457,33 +462,53 @@ def test_the_history_server_reads_and_cleans_what_runs_leave(built):
         "value"
     ]
     told = dict(option.removeprefix("-D").split("=") for option in options.split())
-    arguments = the(objects, "Job", "facemean")["spec"]["template"]["spec"]["containers"][0]["args"]
+    arguments = the(objects, "Job", "facemean")["spec"]["template"]["spec"]["containers"][0]["command"]
     assert f"spark.eventLog.dir={told['spark.history.fs.logDirectory']}" in arguments
     assert "spark.eventLog.enabled=true" in arguments
     assert told["spark.history.fs.cleaner.enabled"] == "true"
 
 
-@pytest.fixture
-def kubectl(tmp_path, monkeypatch):
-    """kubectl, which builds as ever, but keeps what the API server would get."""
-    (tmp_path / "kubectl").write_text(
-        f'#!/bin/sh\n[ "$1" != kustomize ] || exec {program("kubectl")} "$@"\n'
-        f'echo "$1" >>{tmp_path}/calls\ncat >{tmp_path}/"$1".yaml\n'
-    )
-    (tmp_path / "kubectl").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    return tmp_path
+def test_the_history_server_may_be_slow_on_a_busy_node(built):
+    deployment = the(built["history-server"], "Deployment", "facemean-history")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    startup, liveness = (container[f"{name}Probe"] for name in ("startup", "liveness"))
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 300
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] >= 120
+    assert min(container[f"{name}Probe"]["timeoutSeconds"] for name in ("startup", "readiness", "liveness")) >= 10
 
 
-def test_one_command_rolls_out_an_image(kubectl):
-    subprocess.run(["scripts/deploy", "minikube", IMAGE], cwd=ROOT, check=True, capture_output=True)
-    assert (kubectl / "calls").read_text().split() == ["delete", "apply"]
-    deleted, applied = (
-        list(yaml.safe_load_all((kubectl / f"{call}.yaml").read_text())) for call in ("delete", "apply")
+def test_a_cluster_of_four_cores_holds_the_driver_two_executors_and_its_own_pods(built):
+    """A run, the pod to copy by and the history server, with what minikube's own pods and calico's ask for."""
+    asked_m = [1000, *2 * [1000 * int(read_properties(CONF / "kubernetes.conf")["spark.executor.cores"])]]
+    for _, _, spec in pods([*of_kind(built["history-server"], "Job", "Deployment"), *of_kind(built["files"], "Pod")]):
+        asked_m += [int(one["resources"]["requests"]["cpu"].removesuffix("m")) for one in spec["containers"]]
+    assert len(asked_m) == 6
+    assert sum(asked_m) <= 3750
+    assert "minikube start --cpus 4" in README
+
+
+def test_a_run_of_ones_own_replaces_what_is_run_and_nothing_else(built):
+    example, base = (
+        json.loads(json.dumps(the(built[name], "Job", "facemean")["spec"]["template"]["spec"]))
+        for name in ("example", "minikube")
     )
-    assert [(found["kind"], found["metadata"]["name"]) for found in deleted if found] == [("Job", "facemean")]
-    assert the(applied, "Job", "facemean")["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
-    assert len(applied) > 10
+    theirs, ours = example["containers"][0].pop("args"), base["containers"][0].pop("args")
+    assert example == base
+    assert theirs[0] == ours[0] == "run"
+    settings = vars(parser().parse_args(theirs))
+    assert (settings["output"], settings["group_by"]) == ("/results/holidays", "parent")
+    assert all(check_property(pair) is None for pair in settings["conf"])
+
+
+def test_submit_k8s_finds_what_it_needs_and_no_run(built):
+    kinds = {(one["kind"], one["metadata"]["name"]) for one in built["submit"]}
+    assert not {kind for kind, _ in kinds} & {"Job", "Pod", "SparkApplication", "Deployment"}
+    accounts = {("ServiceAccount", f"facemean-{role}") for role in ("driver", "executor")}
+    claims = {("PersistentVolumeClaim", name) for name in ("photos", "results")}
+    policies = {("NetworkPolicy", f"facemean-{name}") for name in ("none", "driver", "executor")}
+    assert {("Namespace", "facemean"), ("Role", "facemean-driver"), *accounts, *claims, *policies} <= kinds
+    assert APPLY.startswith("kubectl apply -k k8s/overlays/submit ")
+    assert (ROOT / "k8s/overlays/submit").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -495,14 +520,12 @@ def test_one_command_rolls_out_an_image(kubectl):
         (["minikube", "localhost:5000/facemean"], "has no tag"),
     ],
 )
-def test_deploy_says_what_is_wrong_with_its_arguments(kubectl, arguments, told):
-    done = subprocess.run(["scripts/deploy", *arguments], cwd=ROOT, capture_output=True, text=True)
+def test_deploy_says_what_is_wrong_with_its_arguments(arguments, told, tmp_path):
+    nowhere = {**os.environ, "PATH": path_to("kubectl"), "KUBECONFIG": str(tmp_path / "none")}
+    done = subprocess.run(["scripts/deploy", *arguments], cwd=ROOT, capture_output=True, text=True, env=nowhere)
     assert done.returncode == 1
     assert told in done.stderr
-    assert not (kubectl / "calls").exists()
-
-
-README = (ROOT / "README.md").read_text().split("## On Kubernetes\n")[1].split("\n## ")[0]
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_readme_names_what_is_there(built):
@@ -514,7 +537,7 @@ def test_the_readme_names_what_is_there(built):
     assert set(re.findall(r"^scripts/deploy (\w+)", README, re.MULTILINE)) <= set(OVERLAYS)
     made = {f"{found['kind'].lower()}/{found['metadata']['name']}" for found in objects_once(built)}
     commands = re.findall(r"kubectl -n (\w+) ([^`#\n]*)", README)
-    assert len(commands) >= 8
+    assert len(commands) >= 6
     for namespace, command in commands:
         assert f"namespace/{namespace}" in made
         assert set(re.findall(r"\b(?:pod|job|service)/[\w-]+", command)) <= made, command

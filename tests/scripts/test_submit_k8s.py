@@ -11,11 +11,12 @@ from typing import NamedTuple
 import pytest
 import yaml
 from conftest import ROOT
-from helpers import program
+from helpers import path_to
 from kubernetes_api import Api, recording
 from kubernetes_validate import validate
 
 DRIVER = "spark-kubernetes-driver"
+SPACE = "/api/v1/namespaces/facemean"
 TMP = "/tmp"  # noqa: S108
 VERSIONS = ("1.35", "1.36", "1.37")
 
@@ -40,13 +41,9 @@ def over(code: int, reason: str = "Error") -> dict[str, object]:
     return status("Failed" if code else "Succeeded", terminated={"exitCode": code, "reason": reason})
 
 
-def path_to_kubectl() -> str:
-    return os.pathsep.join([str(Path(program("kubectl")).parent), os.environ["PATH"]])
-
-
 def submit(home: Path, *arguments: object) -> Submitted:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK", "KUBE"))}
-    environment |= {"HOME": str(home), "KUBECONFIG": str(home / "none"), "PATH": path_to_kubectl()}
+    environment |= {"HOME": str(home), "KUBECONFIG": str(home / "none"), "PATH": path_to("kubectl")}
     command = [sys.executable, ROOT / "scripts" / "src" / "kubernetes" / "submit_k8s.py", *arguments]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
     return Submitted(done.returncode, done.stdout, done.stderr)
@@ -64,6 +61,8 @@ def submitted(tmp_path_factory):
     """One submission, whose driver fails in the end: what was sent, and what was said."""
     with recording() as api:
         api.statuses, api.log = [STARTING, RUNNING, over(3)], "photos   17 found\n"
+        for name in ("photos", "results"):
+            api.objects[f"{SPACE}/persistentvolumeclaims/{name}"] = {"kind": "PersistentVolumeClaim"}
         claims = ("--claim", "photos=/photos:ro", "--claim", "results=/results")
         home = tmp_path_factory.mktemp("home")
         yield api, submit(home, *to(api, *claims, "--s3-secret", "facemean-s3"))
@@ -122,7 +121,7 @@ def test_the_drivers_pod_has_its_name_account_image_and_arguments(pod, container
 @pytest.mark.slow
 def test_the_drivers_pod_asks_for_what_the_properties_say(container):
     assert container["resources"] == {
-        "requests": {"cpu": "1", "memory": "1536Mi"},
+        "requests": {"cpu": "500m", "memory": "1536Mi"},
         "limits": {"memory": "1536Mi"},
     }
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -199,8 +198,9 @@ def test_what_is_left_and_where_the_ui_is_are_told(submitted):
     api, done = submitted
     assert re.search(r"watch .* kubectl .* port-forward pod/facemean-1 4040", done.err)
     assert re.search(r"delete .* kubectl .* delete pod facemean-1", done.err)
-    for one in api.sent("ConfigMap"):
-        assert one["metadata"]["name"] in done.err
+    for kind in ("ConfigMap", "Service", "NetworkPolicy"):
+        for one in api.sent(kind):
+            assert f"{kind.lower()}/{one['metadata']['name']}" in done.err
 
 
 @pytest.mark.slow
@@ -214,24 +214,24 @@ def test_what_the_api_server_refuses_is_one_line(tmp_path):
     assert done.err.count("\n") == 1
 
 
-def following(api: Api, tmp_path: Path, *statuses: object) -> Submitted:
+def following(api: Api, tmp_path: Path, *statuses: object, start_s: float = 60.0) -> Submitted:
     """Follow a driver that was submitted earlier."""
-    api.objects["/api/v1/namespaces/facemean/pods/facemean-1"] = {
+    api.objects[f"{SPACE}/pods/facemean-1"] = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "facemean-1", "namespace": "facemean"},
+        "metadata": {"name": "facemean-1", "namespace": "facemean", "labels": {"spark-app-selector": "spark-1"}},
         "spec": {"containers": [{"name": DRIVER, "image": "registry.example/facemean:1"}]},
     }
     api.statuses = list(statuses)
     code = (
-        "import sys; from submit_k8s import Kubectl, FacemeanError, follow\n"
+        "import sys; from submit_k8s import Kubectl, FacemeanError, watch\n"
         f"kubectl = Kubectl(None, 'facemean'); kubectl.at({api.url!r})\n"
-        "try: sys.exit(follow(kubectl, 'facemean-1'))\n"
+        f"try: sys.exit(watch(kubectl, 'facemean-1', {start_s}))\n"
         "except FacemeanError as error: sys.exit(f'error: {error}')\n"
     )
-    paths = os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])
+    paths = os.pathsep.join([str(ROOT / "scripts" / "src" / "kubernetes"), str(ROOT)])
     environment = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none"), "PYTHONPATH": paths}
-    environment["PATH"] = path_to_kubectl()
+    environment["PATH"] = path_to("kubectl")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     return Submitted(done.returncode, done.stdout, done.stderr)
 
@@ -263,6 +263,58 @@ def test_a_driver_that_cannot_start_is_not_left_to_start_unwatched(tmp_path):
         done = following(api, tmp_path, status("Pending", waiting=waiting))
         assert not api.objects
     assert 'secret "facemean-s3" not found' in done.err
+
+
+@pytest.mark.slow
+def test_a_driver_that_does_not_start_is_told_and_taken_back_in_time(tmp_path):
+    no_node = {"type": "PodScheduled", "status": "False", "message": 'persistentvolumeclaim "photos" not found'}
+    with recording() as api:
+        done = following(api, tmp_path, {"phase": "Pending", "conditions": [no_node]}, start_s=1)
+        assert not api.objects
+    assert done.code == 1
+    assert 'did not start in 1 s: no node takes it: persistentvolumeclaim "photos" not found' in done.err
+
+
+@pytest.mark.slow
+def test_what_a_killed_driver_left_is_named_and_in_general_where_this_user_may_not_list(tmp_path):
+    left = {f"{SPACE}/services/facemean-1-svc", f"{SPACE}/pods/facemean-exec-1", f"{SPACE}/configmaps/spark-exec-1"}
+    with recording() as api:
+        for path in left:
+            kind = {"services": "Service", "pods": "Pod", "configmaps": "ConfigMap"}[path.split("/")[-2]]
+            metadata = {"name": path.split("/")[-1], "namespace": "facemean"}
+            labels = {"labels": {"spark-app-selector": "spark-1"}}
+            api.objects[path] = {"apiVersion": "v1", "kind": kind, "metadata": metadata | labels}
+        done = following(api, tmp_path, over(137))
+        api.refuses["GET .*/services"] = (403, "Forbidden", 'services is forbidden: User "jane" cannot list')
+        may_not = following(api, tmp_path, over(137))
+    assert done.code == may_not.code == 1
+    assert "owns: configmap/spark-exec-1, pod/facemean-exec-1, service/facemean-1-svc\n" in done.err
+    assert "a service, a network policy, and its executors if it was killed" in may_not.err
+
+
+def test_a_missing_claim_is_one_line_before_anything_is_sent(tmp_path):
+    with recording() as api:
+        done = submit(tmp_path, *to(api, "--claim", "photos=/photos:ro"))
+        assert not [request for request in api.requests if request.method != "GET"]
+    assert done.code == 1
+    assert done.err.startswith("submit-k8s: error: there is no claim photos in namespace facemean: kubectl apply -k")
+
+
+@pytest.mark.slow
+def test_check_looks_at_what_this_run_would_need_and_starts_no_run(tmp_path):
+    with recording() as api:
+        api.objects[SPACE] = {"kind": "Namespace"}
+        for one in ("serviceaccounts/facemean-driver", "serviceaccounts/facemean-executor", "secrets/facemean-s3"):
+            api.objects[f"{SPACE}/{one}"] = {"kind": one, "data": {"AWS_ACCESS_KEY_ID": ""}}
+        options = ("--claim", "photos=/photos:ro", "--s3-secret", "facemean-s3", "--check")
+        done = submit(tmp_path, *to(api, *options)[:-4])
+        assert not [r for r in api.requests if r.method == "POST" and r.path.endswith("pods") and not r.query]
+    told = {name: (word, text) for word, name, text in (line.split(None, 2) for line in done.out.splitlines())}
+    assert done.code == 1
+    assert told["image"] == ("ok", "registry.example/facemean:1")
+    assert told["claims"][0] == "FAILED"
+    assert "no claim photos" in told["claims"][1]
+    assert "secret facemean-s3 has no key AWS_SECRET_ACCESS_KEY" in told["secrets"][1]
 
 
 @pytest.mark.parametrize(
