@@ -9,6 +9,7 @@ from spark_job.settings import Settings
 
 if TYPE_CHECKING:
     from spark_job.pipeline import run
+    from spark_job.results.compare import compare
     from spark_job.results.match import match
     from spark_job.results.result import Result
     from spark_job.results.show import show
@@ -20,12 +21,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # Imported when asked for: a worker imports this package too, and needs nothing that they import.
 LAZY = {
     "Result": "spark_job.results.result",
+    "compare": "spark_job.results.compare",
     "match": "spark_job.results.match",
     "run": "spark_job.pipeline",
     "show": "spark_job.results.show",
 }
 
-__all__ = ["FacemeanError", "Result", "Settings", "match", "run", "show"]
+__all__ = ["FacemeanError", "Result", "Settings", "compare", "match", "run", "show"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from spark_job.settings import Settings, flag, options
 
-DONE, FAILED, TOO_MANY_FAILED = 0, 1, 3
+DONE, FAILED, TOO_MANY_FAILED, DIFFERENT = 0, 1, 3, 4
 
 
 class Command(NamedTuple):
@@ -71,10 +71,36 @@ def _match(chosen: dict[str, Any]) -> int:
     return DONE if all(photo["faces"] for photo in found["photos"]) else TOO_MANY_FAILED
 
 
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    for name in ("a", "b"):
+        parser.add_argument(name, metavar=name.upper(), help="what a run had as --output")
+    parser.add_argument(
+        "--level",
+        type=float,
+        default=0.01,
+        metavar="P",
+        help="how often chance alone is told as a difference (default 0.01)",
+    )
+    parser.add_argument("--force", action="store_true", help="compare results of other models, too")
+    add_reading(parser)
+
+
+def _compare(chosen: dict[str, Any]) -> int:
+    from spark_job.console import Console
+    from spark_job.results.compare import compare
+    from spark_job.results.comparison import document, shown
+
+    console = Console(as_json=chosen.pop("json"))
+    found = compare(**chosen)
+    console.tell(document(found), shown(found))
+    return DIFFERENT if found.verdict == "different" else DONE
+
+
 COMMANDS = {
     "run": Command("encode photos and take the mean", _add_run, _run),
     "match": Command("say which groups of an output a photo's faces are nearest to", _add_match, _match),
     "show": Command("say what an output holds, also while a run goes on", _add_show, _show),
+    "compare": Command("say whether two outputs differ by more than chance, and in what", _add_compare, _compare),
 }
 
 

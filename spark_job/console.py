@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
@@ -110,6 +110,14 @@ class Console:
             finally:
                 stop.set()
                 watcher.join()
+
+    def tell(self, document: Mapping[str, Any], shown: Iterable[Table | str]) -> None:
+        """What a command found: a line of JSON to a script, tables and lines to a person."""
+        if self._as_json:
+            print(json.dumps(document))
+            return
+        for part in shown:
+            self._out.print(Text(part) if isinstance(part, str) else part)
 
     def show(self, summary: dict[str, Any]) -> None:
         """What a run came to, as Result.summary or results/show.py say it: a table of statuses, and some lines."""
