@@ -54,6 +54,7 @@ class Console:
             for count, what in (
                 (listing.listed - missing, "done by earlier runs"),
                 (listing.listed_twice, "listed twice and counted once"),
+                (listing.linked_twice, "files with several paths, by links, that count once"),
                 (listing.skipped, f"other files skipped ({_some(listing.skipped_examples, listing.skipped)})"),
             )
             if count

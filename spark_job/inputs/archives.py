@@ -21,7 +21,7 @@ from spark_job.inputs.looks import local_path
 from spark_job.inputs.names import named
 from spark_job.inputs.sources import Sources
 from spark_job.row import KEY
-from spark_job.spark.hadoop import FileSystem
+from spark_job.spark.hadoop import FileSystem, path_of
 from spark_job.spark.session import step
 
 IGNORE = ("spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles")
@@ -159,5 +159,4 @@ def _own_rows(spark: SparkSession, names: list[str]) -> DataFrame:
 
 
 def _status(spark: SparkSession, uri: str) -> Any:
-    jvm: Any = spark.sparkContext._jvm
-    return FileSystem(spark, jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(uri)).toString()).status()
+    return FileSystem(spark, path_of(uri)).status()

@@ -1,17 +1,13 @@
 """Files: Spark's binaryFile source over folders and archives, and the files that it drops without a word."""
 
-import os
 import re
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.inputs.kinds import IGNORED, IS_ARCHIVE, IS_PHOTO
-from spark_job.inputs.looks import local_path
-from spark_job.spark.hadoop import AS_IT_IS, FileSystem
+from spark_job.spark.hadoop import AS_IT_IS, FileSystem, path_of
 from spark_job.spark.session import step
 
 
@@ -23,7 +19,7 @@ def open_files(spark: SparkSession, roots: list[str]) -> dict[str, DataFrame]:
         "ignoredPathSegmentRegex": IGNORED,
         **AS_IT_IS,
     }
-    rows = spark.read.format("binaryFile").options(**options).load(roots)
+    rows = _load(spark.read.format("binaryFile").options(**options), roots)
     rows = rows.withColumn("source", F.col("_metadata.file_path"))
     is_archive = F.col("source").rlike(IS_ARCHIVE)
     files = rows.where(~is_archive)
@@ -31,6 +27,13 @@ def open_files(spark: SparkSession, roots: list[str]) -> dict[str, DataFrame]:
         "file": files.unionByName(_empty_files(spark, files)).withColumn("is_photo", F.col("source").rlike(IS_PHOTO)),
         "archive": rows.where(is_archive).withColumn("is_photo", F.col("path").rlike(IS_PHOTO)),
     }
+
+
+def _load(reader: Any, paths: list[str]) -> DataFrame:
+    """What reader.load does, of however many paths: as one string, since each element of a list is a call to Java."""
+    jvm: Any = reader._spark.sparkContext._jvm
+    joined = jvm.org.apache.hadoop.util.StringUtils.getStringCollection("\0".join(paths), "\0")
+    return reader._df(reader._jreader.load(jvm.PythonUtils.toSeq(joined)))  # type: ignore[no-any-return]
 
 
 def without_links(archives: DataFrame, links: list[str]) -> DataFrame:
@@ -42,15 +45,14 @@ def without_links(archives: DataFrame, links: list[str]) -> DataFrame:
 
 def _empty_files(spark: SparkSession, files: DataFrame) -> DataFrame:
     """The files of no bytes, which Spark's listing knows and its scan drops without a word."""
-    jvm: Any = spark.sparkContext._jvm
     known = [uri for uri in known_files(files) if not re.search(IS_ARCHIVE, uri)]
     dropped: list[str] = []
     with step(spark, "look for files of no bytes"):
         if known and files.count() < len(known):
             sources = spark.createDataFrame([(uri,) for uri in known], "source string")
             dropped = [row.source for row in sources.join(files.select("source"), "source", "left_anti").collect()]
-    paths = [jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(uri)).toString() for uri in dropped]
-    found = [(uri, path, FileSystem(spark, path).modified_ms()) for uri, path in zip(dropped, paths, strict=True)]
+    paths = {uri: path_of(uri) for uri in dropped}
+    found = [(uri, path, FileSystem(spark, path).modified_ms()) for uri, path in paths.items()]
     return spark.createDataFrame(found, "source string, path string, modified_ms long").select(
         "path",
         F.timestamp_millis("modified_ms").alias("modificationTime"),
@@ -60,29 +62,9 @@ def _empty_files(spark: SparkSession, files: DataFrame) -> DataFrame:
     )
 
 
-def nameless(root: str) -> Iterator[tuple[str, str, int, int]]:
-    """URI, path, length and time (ms) of the photos of a local folder whose names are no UTF-8.
-
-    Java does not list them, and could not open them.
-    """
-    if not root.startswith("file:"):
-        return
-    top = os.fsencode(local_path(root))
-    for folder, folders, files in os.walk(top):
-        folders[:] = [name for name in folders if not re.search(IGNORED, os.fsdecode(name))]
-        for name in files:
-            path = os.path.join(folder, name)  # noqa: PTH118 bytes, which pathlib does not take
-            try:
-                path.decode()
-            except UnicodeDecodeError:
-                text = path.decode(errors="backslashreplace")
-                if re.search(IS_PHOTO, text):
-                    told = os.stat(path, follow_symlinks=False)  # noqa: PTH116
-                    yield root + quote(path[len(top) :]), f"file:{text}", told.st_size, told.st_mtime_ns // 10**6
-
-
-def open_nameless(spark: SparkSession, rows: list[tuple[str, str, int, int]]) -> DataFrame:
-    found = spark.createDataFrame(sorted(set(rows)), "source string, path string, length long, modified_ms long")
+def open_unlisted(spark: SparkSession, rows: list[tuple[str, str, int, int]]) -> DataFrame:
+    """Rows without content for photos and archives of which there is none: URI, path, length and time (ms) of each."""
+    found = spark.createDataFrame(sorted(rows), "source string, path string, length long, modified_ms long")
     return found.select(
         "path",
         F.timestamp_millis("modified_ms").alias("modificationTime"),

@@ -9,5 +9,6 @@ READABLE = "|".join(f"(?:{kind})".replace("(?:(?i)", "(?i:") for kind in (IS_PHO
 # that it is counted as skipped. Not listed: other dot files, and dot folders.
 # A dot alone is a folder itself: tar writes ./a.jpg.
 IGNORED = rf"(?i)^\.(?!$|.*{SUFFIX})"
-# Kinds of rows of a listing that nothing can be read of: an archive's own, and files with names that Java cannot say.
-DAMAGED, NAMELESS = NOT_READ = ("damaged", "nameless")
+# Kinds of rows of a listing that nothing can be read of: an archive's own, names that Java cannot say, links that lead
+# nowhere, and what is no file: pipes, sockets, devices.
+DAMAGED, NAMELESS, NOWHERE, SPECIAL = NOT_READ = ("damaged", "nameless", "nowhere", "special")

@@ -5,13 +5,15 @@ import posixpath
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
 
 from spark_job.inputs.bombs import NOTHING, BombError, Look, most_inflated
 from spark_job.inputs.tars import Inflated, look_through_tar
 from spark_job.inputs.zips import check_inflated, look_through_zip
+from spark_job.spark.copies import with_copies
+from spark_job.spark.hadoop import path_of
 from spark_job.spark.session import step
 
 ENTRIES_A_TASK = 64
@@ -31,22 +33,25 @@ class Looks(NamedTuple):
 
 
 def look_through_all(spark: SparkSession, uris: list[str], max_bytes: int) -> Looks:
-    """Look through archives, in Spark's workers. Those that are in no mounted file system are left to Spark."""
+    """Look through archives, in Spark's workers; through those that are in no mounted file system, by copies."""
     refused = {uri: NO_7Z for uri in uris if uri.lower().endswith(".7z")}
-    local = [uri for uri in uris if urlsplit(uri).scheme == "file" and uri not in refused]
-    looks = _in_tasks(spark, functools.partial(_look, max_bytes), local)
+    here = [uri for uri in uris if uri not in refused and urlsplit(uri).scheme == "file"]
+    away = {path_of(uri): uri for uri in uris if uri not in refused and urlsplit(uri).scheme != "file"}
+    looks = _in_tasks(spark, functools.partial(_look, max_bytes), here)
     chunks = [
         (uri, look.deflated[i : i + ENTRIES_A_TASK])
         for uri, look in looks
         if isinstance(look, Look)
         for i in range(0, len(look.deflated), ENTRIES_A_TASK)
     ]
-    found = looks + _in_tasks(spark, functools.partial(_check, max_bytes), chunks)
-    refused |= {uri: told for uri, told in found if not isinstance(told, Look)}
-    good = [(uri, look) for uri, look in looks if isinstance(look, Look) and uri not in refused]
-    links = [
-        f"file:{local_path(uri)}!/{posixpath.normpath(name).lstrip('/')}" for uri, look in good for name in look.links
-    ]
+    checks = _in_tasks(spark, functools.partial(_check, max_bytes), chunks)
+    if away:
+        with step(spark, "look through copies of the archives"):
+            copied = with_copies(spark, functools.partial(_look_at_copy, max_bytes), list(away))
+            looks += [(away[path], told) for path, told in copied]
+    refused |= {uri: told for uri, told in looks + checks if not isinstance(told, Look)}
+    good = [(path_of(uri), look) for uri, look in looks if isinstance(look, Look) and uri not in refused]
+    links = [f"{path}!/{posixpath.normpath(name).lstrip('/')}" for path, look in good for name in look.links]
     return Looks(refused, sum(look.outside for _, look in good), links)
 
 
@@ -83,9 +88,19 @@ def _check(max_bytes: int, chunk: tuple[str, list[tuple[int, int]]]) -> tuple[st
     return uri, NOTHING
 
 
+def _look_at_copy(max_bytes: int, path: str, copy: Path) -> tuple[str, Look | tuple[str, str]]:
+    """The path, and the look through a copy of the archive there or why that is not to be opened."""
+    try:
+        look = look_through(copy, max_bytes)
+        check_inflated(copy, look.deflated, max_bytes)
+    except BombError as bomb:
+        return path, bomb.told
+    return path, look
+
+
 def local_path(uri: str) -> Path:
     """The path of a file: URI, percent signs decoded."""
-    return Path(unquote(urlsplit(uri).path))
+    return Path(path_of(uri).removeprefix("file:"))
 
 
 def look_through(path: Path, max_bytes: int) -> Look:

@@ -37,6 +37,7 @@ class Listing(NamedTuple):
     photos: DataFrame
     listed: int
     listed_twice: int
+    linked_twice: int
     skipped: int
     skipped_examples: list[str]
 
@@ -55,12 +56,13 @@ def list_photos(sources: Sources) -> Listing:
     except (Py4JJavaError, PySparkException) as error:
         raise InputError(f"the inputs cannot be listed: {reason(error)}") from None
     for text, holds in zip(holds_photo, held, strict=True):
-        if not holds:
+        if not holds and not any(map(sources.links.leads_elsewhere, sources.roots[text])):
             raise InputError(f"input {text!r} holds no photo: jpg, jpeg, png, webp, bmp, gif, tif or tiff")
     examples = [row.path for row in rows.where(~is_photo).select("path").limit(EXAMPLES).collect()] if others else []
     wanted = rows.where(is_photo)
     once = wanted if photos == distinct else wanted.dropDuplicates(KEY)
-    return Listing(rows, once, distinct, photos - distinct, others + sources.looks.outside, examples)
+    twice = sources.links.twice()
+    return Listing(rows, once, distinct, photos - distinct, twice, others + sources.looks.outside, examples)
 
 
 def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) -> DataFrame:

@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import reduce
 from typing import NamedTuple
 
@@ -21,6 +21,15 @@ class Root(NamedTuple):
     path: str
     uri: str
     is_folder: bool
+
+    @property
+    def is_local(self) -> bool:
+        return self.path.startswith("file:")
+
+    @property
+    def local_path(self) -> str:
+        """The path in the operating system, where is_local."""
+        return self.path.removeprefix("file:")
 
 
 def resolve(spark: SparkSession, text: str) -> list[Root]:
@@ -46,15 +55,16 @@ def resolve(spark: SparkSession, text: str) -> list[Root]:
     return roots
 
 
-def without_nested(roots: dict[str, Root]) -> Iterator[str]:
+def without_nested(roots: Iterable[Root]) -> Iterator[str]:
     """The paths less those that lie in another, whose photos would be read twice."""
-    folders = {path.rstrip("/") for path, root in roots.items() if root.is_folder}
-    for root in roots:
-        parent = posixpath.dirname(root.rstrip("/"))
+    paths = {root.path: root.is_folder for root in roots}
+    folders = {path.rstrip("/") for path, is_folder in paths.items() if is_folder}
+    for path in paths:
+        parent = posixpath.dirname(path.rstrip("/"))
         while parent and parent not in folders and parent != posixpath.dirname(parent):
             parent = posixpath.dirname(parent)
         if parent not in folders:
-            yield root
+            yield path
 
 
 def lies_in(roots: list[Root]) -> Column:

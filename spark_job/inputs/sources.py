@@ -10,7 +10,8 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
-from spark_job.inputs.files import archives_of, nameless, open_files, open_nameless, without_links
+from spark_job.inputs.files import archives_of, open_files, open_unlisted, without_links
+from spark_job.inputs.links import Links, read_as
 from spark_job.inputs.looks import Looks, look_through_all
 from spark_job.inputs.names import named
 from spark_job.inputs.roots import Root, lies_in, resolve, without_nested
@@ -24,11 +25,13 @@ class Sources:
     """The inputs by kind (file, archive, table), as DataFrames that are opened but not read.
 
     Columns: path, length, modificationTime, group, content; source, the URI of the file that holds the photo; is_photo.
-    roots: what each input stands for; looks: what stands in the archives, and which of them are not opened.
+    roots: what each input stands for; links: where local ones lead; looks: what stands in the archives, and which of
+    them are not opened.
     """
 
     kinds: dict[str, DataFrame]
     roots: dict[str, list[Root]]
+    links: Links
     looks: Looks
     settings: Settings
 
@@ -54,8 +57,10 @@ def open_inputs(spark: SparkSession, inputs: Sequence[str], settings: Settings) 
     roots = {text: resolve(spark, text) for text in inputs}
     distinct = {root.path: root for found in roots.values() for root in found}
     try:
-        tables = [path for path, root in distinct.items() if is_table(spark, path, root.is_folder)]
-        binary = [path for path in without_nested(distinct) if path not in tables]
+        tables = read_as([root for root in distinct.values() if is_table(spark, root.path, root.is_folder)])
+        others = [root for path, root in distinct.items() if path not in tables]
+        links = Links(root for root in others if root.is_local)
+        binary = [*without_nested(root for root in others if not root.is_local), *links.to_list()]
         kinds = open_files(spark, binary) if binary else {}
         looks = look_through_all(spark, archives_of(kinds["archive"]) if binary else [], settings.max_bytes)
         if looks.refused:
@@ -63,10 +68,11 @@ def open_inputs(spark: SparkSession, inputs: Sequence[str], settings: Settings) 
         if looks.links:
             kinds["archive"] = without_links(kinds["archive"], looks.links)
         if tables:
-            kinds["table"] = reduce(DataFrame.unionByName, [open_table(spark, table) for table in tables])
-        unsaid = [row for root in distinct.values() if root.is_folder for row in nameless(root.uri)]
-        if unsaid:
-            kinds["nameless"] = open_nameless(spark, unsaid)
+            opened = [open_table(spark, path) for path in sorted({root.path for root in tables.values()})]
+            kinds["table"] = reduce(DataFrame.unionByName, opened)
+        kinds |= {kind: open_unlisted(spark, rows) for kind, rows in links.unlisted().items()}
+        kinds = kinds or {"file": open_unlisted(spark, [])}
     except (Py4JJavaError, PySparkException) as error:
         raise InputError(f"the inputs cannot be listed: {reason(error)}") from None
-    return Sources({kind: named(rows, settings) for kind, rows in kinds.items()}, roots, looks, settings)
+    roots = {text: [tables.get(root.path, root) for root in found] for text, found in roots.items()}
+    return Sources({kind: named(rows, settings) for kind, rows in kinds.items()}, roots, links, looks, settings)

@@ -17,12 +17,12 @@ def is_table(spark: SparkSession, root: str, is_folder: bool) -> bool:
         return True
     if not is_folder:
         return False
-    for status in FileSystem(spark, root).children():
-        name = status.getPath().getName()
-        if re.search(IS_TABLE, name) and not status.isDirectory():
+    folder = FileSystem(spark, root)
+    for name in folder.names():
+        if re.search(IS_TABLE, name) and not folder.status(name).isDirectory():
             return True
-        if "=" in name and status.isDirectory():
-            return is_table(spark, status.getPath().toString(), True)
+        if "=" in name and folder.status(name).isDirectory():
+            return is_table(spark, f"{folder.uri}/{name}", True)
     return False
 
 

@@ -21,6 +21,8 @@ UNREAD = {
     "archive": ("truncated", "its archive is damaged, encrypted or cut short at this photo, or before it"),
     "file": ("unreadable", "it could not be read, or was changed or removed after it was listed"),
     "nameless": ("unreadable", "its name is not valid UTF-8, and Java cannot open such: rename it"),
+    "nowhere": ("unreadable", "its name is a link that leads nowhere, or to where this user may not look"),
+    "special": ("unsupported", "it is a pipe, a socket or a device, and no file"),
     "table": ("unreadable", "its table could not be read, or was changed after it was listed"),
 }
 NOTHING = ("unreadable", "the archive cannot be opened: it is damaged, or is no archive of the kind its name says")
