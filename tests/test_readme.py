@@ -11,9 +11,10 @@ from spark_job.row import STATUSES
 from spark_job.settings import flag, options
 
 README = (ROOT / "README.md").read_text()
+OPTIONS = (ROOT / "docs" / "options.md").read_text()
 TABLE = {
     name: (values, default)
-    for names, values, default in re.findall(r"^\| (`--[^|]*) \| (.*) \|([^|]*)\|$", README, re.MULTILINE)
+    for names, values, default in re.findall(r"^\| (`--[^|]*) \| (.*) \|([^|]*)\|$", OPTIONS, re.MULTILINE)
     for name in re.findall(r"`(--[a-z-]+)", names)
 }
 

@@ -1,4 +1,4 @@
-"""scripts/deploy and the README's Kubernetes section, with the real kubectl, on an endpoint that runs the pods."""
+"""scripts/deploy and the commands of docs/kubernetes.md, with the real kubectl, on an endpoint that runs the pods."""
 
 import json
 import os
@@ -17,8 +17,8 @@ from kubernetes_api import kubeconfig
 
 IMAGE = "registry.example/team/facemean:1a2b3c4d5e6f"
 SPACE = "/api/v1/namespaces/facemean"
-README = (ROOT / "README.md").read_text().split("## On Kubernetes\n")[1].split("\n## ")[0]
-COMMANDS = [line for line in README.split("```sh\n")[1].split("```")[0].splitlines() if line]
+DOCUMENT = (ROOT / "docs" / "kubernetes.md").read_text()
+COMMANDS = [line for line in DOCUMENT.split("```sh\n")[1].split("```")[0].splitlines() if line]
 
 
 @pytest.fixture

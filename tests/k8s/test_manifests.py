@@ -26,7 +26,7 @@ COMPONENTS = sorted(folder.name for folder in (K8S / "components").iterdir())
 KUBERNETES = ("1.35", "1.36", "1.37")
 IMAGE = "registry.example/team/facemean:1a2b3c4d5e6f"
 Object = dict[str, Any]
-README = (ROOT / "README.md").read_text().split("## On Kubernetes\n")[1].split("\n## ")[0]
+DOCUMENT = (ROOT / "docs" / "kubernetes.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -484,7 +484,7 @@ def test_a_cluster_of_four_cores_holds_the_driver_two_executors_and_its_own_pods
         asked_m += [int(one["resources"]["requests"]["cpu"].removesuffix("m")) for one in spec["containers"]]
     assert len(asked_m) == 6
     assert sum(asked_m) <= 3750
-    assert "minikube start --cpus 4" in README
+    assert "minikube start --cpus 4" in DOCUMENT
 
 
 def test_a_run_of_ones_own_replaces_what_is_run_and_nothing_else(built):
@@ -530,13 +530,13 @@ def test_deploy_says_what_is_wrong_with_its_arguments(arguments, told, tmp_path)
 
 def test_the_readme_names_what_is_there(built):
     """Each kubectl command of the Kubernetes section is one, and what it names is made by an overlay."""
-    for folder in re.findall(r"`((?:overlays|components)/[\w-]+)`", README):
+    for folder in re.findall(r"`((?:overlays|components)/[\w-]+)`", DOCUMENT):
         assert (K8S / folder).is_dir()
-    assert set(re.findall(r"`overlays/([\w-]+)`", README)) == set(OVERLAYS)
-    assert set(re.findall(r"`components/([\w-]+)`", README)) == set(COMPONENTS)
-    assert set(re.findall(r"^scripts/deploy (\w+)", README, re.MULTILINE)) <= set(OVERLAYS)
+    assert set(re.findall(r"`overlays/([\w-]+)`", DOCUMENT)) == set(OVERLAYS)
+    assert set(re.findall(r"`components/([\w-]+)`", DOCUMENT)) == set(COMPONENTS)
+    assert set(re.findall(r"^scripts/deploy (\w+)", DOCUMENT, re.MULTILINE)) <= set(OVERLAYS)
     made = {f"{found['kind'].lower()}/{found['metadata']['name']}" for found in objects_once(built)}
-    commands = re.findall(r"kubectl -n (\w+) ([^`#\n]*)", README)
+    commands = re.findall(r"kubectl -n (\w+) ([^`#\n]*)", DOCUMENT)
     assert len(commands) >= 6
     for namespace, command in commands:
         assert f"namespace/{namespace}" in made
@@ -546,7 +546,7 @@ def test_the_readme_names_what_is_there(built):
         for option in re.findall(r"--([a-z-]+)", " ".join(words)):
             assert f"--{option}=" in told, command
     in_files = the(built["files"], "Pod", "files")["spec"]["containers"][0]["volumeMounts"]
-    for path in re.findall(r"(?:files:|cat )(/\w+)", README):
+    for path in re.findall(r"(?:files:|cat )(/\w+)", DOCUMENT):
         assert path in {mount["mountPath"] for mount in in_files}
     output = the(built["minikube"], "Job", "facemean")["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert f"cat {output[output.index('--output') + 1]}/mean.json" in README
+    assert f"cat {output[output.index('--output') + 1]}/mean.json" in DOCUMENT
