@@ -114,7 +114,7 @@ class Console:
     def show(self, summary: dict[str, Any]) -> None:
         """What a run came to, as Result.summary or results/show.py say it: a table of statuses, and some lines."""
         if self._as_json:
-            print(json.dumps({name: value for name, value in summary.items() if name not in VECTORS}))
+            print(json.dumps(_without_vectors(summary)))
             return
         self._out.print(_table(summary["photos"]))
         for line in _lines(summary):
@@ -148,6 +148,14 @@ def _nearest(face: dict[str, Any]) -> Table:
     for near in face["nearest"]:
         table.add_row(Text(printable(near["group"])), f"{near['count']:,}", f"{near['distance']:.3f}")
     return table
+
+
+def _without_vectors(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_vectors(value) if isinstance(value, dict) else value
+        for name, value in document.items()
+        if name not in VECTORS
+    }
 
 
 def _some(examples: list[str], count: int) -> str:

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from spark_job.results.nearest import nearest_other, with_distance
 from spark_job.results.moments import Moments
-from spark_job.results.sums import by_group, total
+from spark_job.results.nearest import nearest_other, with_distance
+from spark_job.results.sums import by_group, moments_of
 from spark_job.spark.hadoop import FileSystem
 from spark_job.spark.session import step
+from spark_job.table.store import read_table
 
 COLUMNS = {
     "group": "the group's name, as --group-by found it",
@@ -23,6 +24,7 @@ COLUMNS = {
     "nearest": "the group whose mean is nearest to this group's; null where there is no other",
     "nearest_distance": "the distance of the two means",
 }
+MEANS, NEW = ".groups.means", ".groups.new"
 # Distances are summed as multiples of this, as integers: the same bits in any order. int64 holds 2^31 faces.
 STEPS_OF_A_DISTANCE = 2.0**30
 
@@ -32,22 +34,21 @@ def write_groups(output: FileSystem, rows: DataFrame) -> Moments:
 
     rows: path, group and faces of the photos. Nothing of all groups, or of one whole group, is in one process.
     """
-    new, spark = ".groups.new", rows.sparkSession
+    spark = rows.sparkSession
     with step(spark, "sum the embeddings of each group"):
-        means = by_group(rows).persist()
-        moments = total(means.select(F.col("mean").alias("embedding")))
-    try:
+        by_group(rows).write.mode("overwrite").parquet(f"{output.uri}/{MEANS}")
+        means = read_table(spark, f"{output.uri}/{MEANS}")
+        moments = moments_of(means.select(F.col("mean").alias("embedding")))
+    with step(spark, "find each group's spread, medoid and nearest other group"):
         groups = means.join(spreads(rows, means), "group", "left").join(nearest_groups(means), "group", "left")
-        with step(spark, "find each group's spread, medoid and nearest other group"):
-            described(groups, COLUMNS).write.mode("overwrite").parquet(f"{output.uri}/{new}")
-    finally:
-        means.unpersist()
-    output.replace_folder("groups", new)
+        described(groups, COLUMNS).write.mode("overwrite").parquet(f"{output.uri}/{NEW}")
+    output.replace_folder("groups", NEW)
+    output.remove(MEANS)
     return moments
 
 
 def faces_of(rows: DataFrame) -> DataFrame:
-    """path, length, group, face (its number in the photo's row) and embedding of each face of rows that have a group."""
+    """path, length, group, face (its number in the photo's row) and embedding of each face that has a group."""
     return rows.where("group IS NOT NULL").select(
         "path", "length", "group", F.posexplode("faces.embedding").alias("face", "embedding")
     )

@@ -1,4 +1,4 @@
-"""Nearest: whose mean is nearest to a vector, and which means lie near each other, by blocks and matrix products on Spark.
+"""Nearest: whose mean is nearest to a vector, and which means lie near each other, by blocks of matrix products.
 
 Vectors are compared after rounding to multiples of 2^-20. All products and sums of a matrix product are then integers
 below 2^53, which float64 holds: neither blocks, nor their order, nor the BLAS change who is nearest, and ties go to the
@@ -13,6 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import to_arrow_schema
+from pyspark.sql.types import StructType
 
 from spark_job.results.moments import DIMENSIONS
 
@@ -20,7 +22,8 @@ Vectors = NDArray[np.float64]
 LATTICE_BITS = 20
 ROWS_A_BLOCK = 2**13  # of 128 doubles: 8 MiB; a task holds two blocks
 ROWS_A_PRODUCT = 2**9  # of 2^13 doubles: 32 MiB
-FOUND = "nearest string, nearest_distance double"
+FOUND = StructType().add("square", "double").add("nearest", "string").add("nearest_distance", "double")
+PAIR = StructType().add("group", "string").add("other", "string").add("square", "double").add("distance", "double")
 
 
 def nearest_other(points: DataFrame, keys: Sequence[str], groups: DataFrame) -> DataFrame:
@@ -29,11 +32,11 @@ def nearest_other(points: DataFrame, keys: Sequence[str], groups: DataFrame) -> 
     points: keys (which tell them apart), group, vector; groups: group, vector. A point has no row where there is no
     other group.
     """
-    schema = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in points.select(*keys).schema)
+    schema = StructType([*points.select(*keys).schema, *FOUND])
     blocks, others = _block_count(points), _block_count(groups)
     left = points.withColumn("i", _block(blocks, *keys)).withColumn("j", F.explode(_numbers(others)))
-    right = groups.withColumn("j", _block(others, "group")).withColumn("i", F.explode(_numbers(blocks)))
-    found = _by_blocks(left, right, _nearest_of_blocks(keys), f"{schema}, square double, {FOUND}")
+    right = _as_others(groups).withColumn("j", _block(others, "other")).withColumn("i", F.explode(_numbers(blocks)))
+    found = _by_blocks(left, right, _nearest_of_blocks(keys), schema)
     best = F.min(F.struct("square", "nearest", "nearest_distance")).alias("best")
     return found.groupBy(*keys).agg(best).select(*keys, "best.nearest", "best.nearest_distance")
 
@@ -47,11 +50,10 @@ def near_pairs(groups: DataFrame, others: DataFrame | None, bound: float, limit:
     within = others is None
     theirs = blocks if others is None else _block_count(others)
     left = groups.withColumn("i", _block(blocks, "group"))
-    right = (groups if others is None else others).withColumn("j", _block(theirs, "group"))
+    right = _as_others(groups if others is None else others).withColumn("j", _block(theirs, "other"))
     left = left.withColumn("j", F.explode(F.sequence("i", F.lit(theirs - 1)) if within else _numbers(theirs)))
     right = right.withColumn("i", F.explode(F.sequence(F.lit(0), "j") if within else _numbers(blocks)))
-    schema = "`group` string, other string, square double, distance double"
-    pairs = _by_blocks(left, right, _pairs_of_blocks(within, bound, limit), schema)
+    pairs = _by_blocks(left, right, _pairs_of_blocks(within, bound, limit), PAIR)
     if within:
         names = F.least("group", "other").alias("group"), F.greatest("group", "other").alias("other")
         pairs = pairs.select(*names, "square", "distance")
@@ -60,14 +62,12 @@ def near_pairs(groups: DataFrame, others: DataFrame | None, bound: float, limit:
 
 def lattice(vectors: Vectors) -> Vectors:
     """Vectors, below 2 in magnitude, in whole multiples of 2^-20, as float64."""
-    return np.rint(np.ldexp(vectors, LATTICE_BITS))
+    whole: Vectors = np.rint(np.ldexp(vectors, LATTICE_BITS))
+    return whole
 
 
 def squares(points: Vectors, centres: Vectors) -> Iterator[tuple[int, Vectors]]:
-    """The squared distances (some rows, m) of points (n, 128) from centres (m, 128), in 2^-40, exact; with the first row.
-
-    A block of rows at a time.
-    """
+    """The exact squared distances, in 2^-40, of points (n, 128) from centres (m, 128): first row and (some, m)."""
     a, b = lattice(points), lattice(centres)
     aa, bb = np.square(a).sum(axis=1), np.square(b).sum(axis=1)
     b *= -2
@@ -80,7 +80,8 @@ def squares(points: Vectors, centres: Vectors) -> Iterator[tuple[int, Vectors]]:
 
 def distances(points: Vectors, centres: Vectors) -> Vectors:
     """The distance of each row from the row of the same number (n,): the same bits however rows are put together."""
-    return np.sqrt(np.square(points - centres).sum(axis=1))
+    apart: Vectors = np.sqrt(np.square(points - centres).sum(axis=1))
+    return apart
 
 
 def with_distance(rows: DataFrame, name: str, column: str, other: str) -> DataFrame:
@@ -97,8 +98,9 @@ def with_distance(rows: DataFrame, name: str, column: str, other: str) -> DataFr
 
 def vectors(column: pa.ChunkedArray | pa.Array) -> Vectors:
     """A column of lists of 128 numbers as float64 (n, 128)."""
-    flat = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return flat.flatten().to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, DIMENSIONS)
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    values: NDArray[np.floating] = whole.flatten().to_numpy(zero_copy_only=False)
+    return values.astype(np.float64).reshape(-1, DIMENSIONS)
 
 
 def _block_count(rows: DataFrame) -> int:
@@ -113,29 +115,33 @@ def _numbers(count: int) -> Column:
     return F.sequence(F.lit(0), F.lit(count - 1))
 
 
-def _by_blocks(
-    left: DataFrame, right: DataFrame, function: Callable[[pa.Table, pa.Table], pa.Table], schema: str
-) -> DataFrame:
-    """function of each pair of blocks (i, j) of two tables."""
-    return left.groupBy("i", "j").cogroup(right.groupBy("i", "j")).applyInArrow(function, schema)
+def _as_others(groups: DataFrame) -> DataFrame:
+    """groups by other names: of a column that both sides of a cogroup take from one table, Spark gives it to one."""
+    return groups.select(F.col("group").alias("other"), F.col("vector").alias("other_vector"))
 
 
-def _nearest_of_blocks(keys: Sequence[str]) -> Callable[[pa.Table, pa.Table], pa.Table]:
-    def nearest_of_blocks(left: pa.Table, right: pa.Table) -> pa.Table:
-        right = right.sort_by("group")
-        names = right["group"].to_pylist()
+def _by_blocks(left: DataFrame, right: DataFrame, function: Callable[..., pa.Table], schema: StructType) -> DataFrame:
+    """function of i, j and each pair of blocks (i, j) of two tables, where both have rows."""
+    none = to_arrow_schema(schema).empty_table()
+
+    def of_blocks(key: tuple[pa.Scalar, ...], a: pa.Table, b: pa.Table) -> pa.Table:
+        return function(*key, a, b) if len(a) and len(b) else none
+
+    return left.groupBy("i", "j").cogroup(right.groupBy("i", "j")).applyInArrow(of_blocks, schema)
+
+
+def _nearest_of_blocks(keys: Sequence[str]) -> Callable[..., pa.Table]:
+    def nearest_of_blocks(i: pa.Scalar, j: pa.Scalar, left: pa.Table, right: pa.Table) -> pa.Table:
+        right = right.sort_by("other")
+        names = right["other"].to_pylist()
         position = {name: at for at, name in enumerate(names)}
         own = np.array([position.get(name, -1) for name in left["group"].to_pylist()], dtype=np.int64)
-        points, centres = vectors(left["vector"]), vectors(right["vector"])
+        points, centres = vectors(left["vector"]), vectors(right["other_vector"])
         rows, index, square = nearest_rows(points, centres, own)
         found = left.select(list(keys)).take(pa.array(rows))
-        for name, values in {
-            "square": square,
-            "nearest": right["group"].take(pa.array(index)),
-            "nearest_distance": distances(points[rows], centres[index]),
-        }.items():
-            found = found.append_column(name, values if isinstance(values, pa.ChunkedArray) else pa.array(values))
-        return found
+        found = found.append_column("square", pa.array(square))
+        found = found.append_column("nearest", right["other"].take(pa.array(index)))
+        return found.append_column("nearest_distance", pa.array(distances(points[rows], centres[index])))
 
     return nearest_of_blocks
 
@@ -159,17 +165,14 @@ def nearest_rows(
     return rows, index[rows], square[rows]
 
 
-def _pairs_of_blocks(
-    within: bool, bound: float, limit: int
-) -> Callable[[tuple[pa.Scalar, ...], pa.Table, pa.Table], pa.Table]:
-    def pairs_of_blocks(key: tuple[pa.Scalar, ...], left: pa.Table, right: pa.Table) -> pa.Table:
-        left, right = left.sort_by("group"), right.sort_by("group")
-        points, centres = vectors(left["vector"]), vectors(right["vector"])
-        same = within and key[0] == key[1]
-        rows, columns, square = close_pairs(points, centres, bound, limit, same)
+def _pairs_of_blocks(within: bool, bound: float, limit: int) -> Callable[..., pa.Table]:
+    def pairs_of_blocks(i: pa.Scalar, j: pa.Scalar, left: pa.Table, right: pa.Table) -> pa.Table:
+        left, right = left.sort_by("group"), right.sort_by("other")
+        points, centres = vectors(left["vector"]), vectors(right["other_vector"])
+        rows, columns, square = close_pairs(points, centres, bound, limit, same=within and i == j)
         found = {
             "group": left["group"].take(pa.array(rows)),
-            "other": right["group"].take(pa.array(columns)),
+            "other": right["other"].take(pa.array(columns)),
             "square": pa.array(square),
             "distance": pa.array(distances(points[rows], centres[columns])),
         }
