@@ -122,7 +122,7 @@ def _as_others(groups: DataFrame) -> DataFrame:
 
 def _by_blocks(left: DataFrame, right: DataFrame, function: Callable[..., pa.Table], schema: StructType) -> DataFrame:
     """function of i, j and each pair of blocks (i, j) of two tables, where both have rows."""
-    none = to_arrow_schema(schema).empty_table()
+    none = to_arrow_schema(schema, timezone="UTC").empty_table()
 
     def of_blocks(key: tuple[pa.Scalar, ...], a: pa.Table, b: pa.Table) -> pa.Table:
         return function(*key, a, b) if len(a) and len(b) else none
