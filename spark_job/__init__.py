@@ -10,6 +10,8 @@ from spark_job.settings import Settings
 if TYPE_CHECKING:
     from spark_job.pipeline import run
     from spark_job.results.match import match
+    from spark_job.results.outliers import outliers
+    from spark_job.results.overlap import overlap
     from spark_job.results.result import Result
     from spark_job.results.show import show
 
@@ -21,11 +23,13 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 LAZY = {
     "Result": "spark_job.results.result",
     "match": "spark_job.results.match",
+    "outliers": "spark_job.results.outliers",
+    "overlap": "spark_job.results.overlap",
     "run": "spark_job.pipeline",
     "show": "spark_job.results.show",
 }
 
-__all__ = ["FacemeanError", "Result", "Settings", "match", "run", "show"]
+__all__ = ["FacemeanError", "Result", "Settings", "match", "outliers", "overlap", "run", "show"]
 
 
 def __getattr__(name: str) -> Any:
