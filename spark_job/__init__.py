@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from spark_job.pipeline import run
     from spark_job.results.compare import compare
     from spark_job.results.match import match
+    from spark_job.results.outliers import outliers
+    from spark_job.results.overlap import overlap
     from spark_job.results.result import Result
     from spark_job.results.show import show
 
@@ -23,11 +25,13 @@ LAZY = {
     "Result": "spark_job.results.result",
     "compare": "spark_job.results.compare",
     "match": "spark_job.results.match",
+    "outliers": "spark_job.results.outliers",
+    "overlap": "spark_job.results.overlap",
     "run": "spark_job.pipeline",
     "show": "spark_job.results.show",
 }
 
-__all__ = ["FacemeanError", "Result", "Settings", "compare", "match", "run", "show"]
+__all__ = ["FacemeanError", "Result", "Settings", "compare", "match", "outliers", "overlap", "run", "show"]
 
 
 def __getattr__(name: str) -> Any:

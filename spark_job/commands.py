@@ -96,10 +96,47 @@ def _compare(chosen: dict[str, Any]) -> int:
     return DIFFERENT if found.verdict == "different" else DONE
 
 
+def _add_outliers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output", metavar="OUTPUT", help="what a run with --group-by had as --output")
+    parser.add_argument(
+        "--clean-list",
+        metavar="FILE",
+        help="write the photos to keep, one path a line, to a file of this machine",
+    )
+    add_reading(parser)
+
+
+def _outliers(chosen: dict[str, Any]) -> int:
+    from spark_job.console import Console
+    from spark_job.results.outliers import outliers
+
+    console = Console(as_json=chosen.pop("json"))
+    console.outliers(outliers(chosen.pop("output"), **chosen), chosen["clean_list"])
+    return DONE
+
+
+def _add_overlap(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("uri", metavar="OUTPUT", help="what a run with --group-by had as --output")
+    parser.add_argument("other", metavar="OTHER", nargs="?", help="another such; without it, groups of one output")
+    parser.add_argument("--limit", type=int, default=1000, metavar="N", help="the most pairs to give (default 1000)")
+    add_reading(parser)
+
+
+def _overlap(chosen: dict[str, Any]) -> int:
+    from spark_job.console import Console
+    from spark_job.results.overlap import overlap
+
+    console = Console(as_json=chosen.pop("json"))
+    console.overlap(overlap(**chosen))
+    return DONE
+
+
 COMMANDS = {
     "run": Command("encode photos and take the mean", _add_run, _run),
-    "match": Command("say which groups of an output a photo's faces are nearest to", _add_match, _match),
     "show": Command("say what an output holds, also while a run goes on", _add_show, _show),
+    "outliers": Command("find the photos that do not belong to their group", _add_outliers, _outliers),
+    "overlap": Command("find the groups that are one person, in one output or in two", _add_overlap, _overlap),
+    "match": Command("say which groups of an output a photo's faces are nearest to", _add_match, _match),
     "compare": Command("say whether two outputs differ by more than chance, and in what", _add_compare, _compare),
 }
 

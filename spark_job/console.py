@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from spark_job.inputs.photos import Listing
 
 POLL_S = 0.25
+SHOWN = 20  # rows of a table
+WIDE = 10_000  # columns of a table of names: none is cut
 LINE_EVERY_S = 10.0  # where there is no terminal to draw a bar on
 
 
@@ -123,7 +125,7 @@ class Console:
     def show(self, summary: dict[str, Any]) -> None:
         """What a run came to, as Result.summary or results/show.py say it: a table of statuses, and some lines."""
         if self._as_json:
-            print(json.dumps({name: value for name, value in summary.items() if name not in VECTORS}))
+            print(json.dumps(_without_vectors(summary)))
             return
         self._out.print(_table(summary["photos"]))
         for line in _lines(summary):
@@ -138,9 +140,64 @@ class Console:
             self._out.print(Text(f"{printable(photo['path'])}: {_faces_of(photo)}"))
             for face in photo["faces"]:
                 self._out.print(_nearest(face))
-        source = "measured on that output" if found["is_measured"] else "measured on Labeled Faces in the Wild"
         bounds = ", ".join(f"{word}: nearer than {bound:.3f}" for word, bound in found["thresholds"].items())
-        self._out.print(Text(f"{bounds} ({source})"))
+        self._out.print(Text(f"{bounds} ({_source(found)})"))
+
+    def outliers(self, found: dict[str, Any], clean_list: str | None) -> None:
+        """What results/outliers.py says: the first photos that do not belong, and how many there are."""
+        if self._as_json:
+            print(json.dumps(found))
+            return
+        if found["first"]:
+            Terminal(width=WIDE).print(_suspects(found["first"]))
+        verdicts = ", ".join(f"{count:,} {verdict}" for verdict, count in found["verdicts"].items())
+        near, sure = (f"{found['thresholds'][name]:.3f}" for name in ("near", "sure"))
+        kept = "" if clean_list is None else f"; {found['kept']:,} photos to keep in {printable(clean_list)}"
+        for line in (
+            "",
+            f"{verdicts} of {found['faces']:,} faces in {found['groups']:,} groups of two or more",
+            f"a face is its group's nearer than {near}, and for sure nearer than {sure} ({_source(found)})",
+            f"the nearest other group was searched for {found['searched']:,} faces",
+            f"{found['output']}/outliers/, outliers.csv{kept}",
+        ):
+            self._out.print(Text(line))
+
+    def overlap(self, found: dict[str, Any]) -> None:
+        """What results/overlap.py says: the nearest pairs of groups."""
+        if self._as_json:
+            print(json.dumps(found))
+            return
+        if found["pairs"]:
+            Terminal(width=WIDE).print(_pairs(found["pairs"][:SHOWN]))
+        for line in (
+            "",
+            f"{len(found['pairs']):,} of {found['compared']:,} pairs are nearer than {found['threshold']:.3f}; "
+            f"of as many pairs of strangers, about {found['by_chance']:,} would be ({_source(found)})",
+        ):
+            self._out.print(Text(line))
+
+
+def _source(found: dict[str, Any]) -> str:
+    return "measured on that output" if found["is_measured"] else "measured on Labeled Faces in the Wild"
+
+
+def _suspects(rows: list[dict[str, Any]]) -> Table:
+    table = Table("score", "verdict", "photo", "distance", "nearest other group", "distance", show_edge=False)
+    for row in rows:
+        photo = "/".join(row["path"].split("/")[-2:])  # its folder and its name
+        apart = [f"{row[name]:.3f}" if row[name] is not None else "" for name in ("distance", "nearest_distance")]
+        cells = f"{row['label_score']:.3f}", row["verdict"], photo, apart[0], row["nearest_group"] or "", apart[1]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _pairs(pairs: list[dict[str, Any]]) -> Table:
+    table = Table("distance", "group", "photos", "other group", "photos", show_edge=False)
+    for pair in pairs:
+        counts = [f"{pair[name]:,}" for name in ("count", "other_count")]
+        cells = f"{pair['distance']:.3f}", pair["group"], counts[0], pair["other"], counts[1]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
 
 
 def _faces_of(photo: dict[str, Any]) -> str:
@@ -157,6 +214,14 @@ def _nearest(face: dict[str, Any]) -> Table:
     for near in face["nearest"]:
         table.add_row(Text(printable(near["group"])), f"{near['count']:,}", f"{near['distance']:.3f}")
     return table
+
+
+def _without_vectors(document: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _without_vectors(value) if isinstance(value, dict) else value
+        for name, value in document.items()
+        if name not in VECTORS
+    }
 
 
 def _some(examples: list[str], count: int) -> str:

@@ -17,11 +17,12 @@ from spark_job.inputs.photos import contents, list_photos
 from spark_job.inputs.sources import open_inputs
 from spark_job.results.bootstrap import over_groups
 from spark_job.results.documents import made_with, write_document
+from spark_job.results.groups import write_groups
 from spark_job.results.listing import write_listing
-from spark_job.results.result import Result, write_groups, write_mean
+from spark_job.results.result import Result, write_mean
 from spark_job.results.sample import labelled_sample
 from spark_job.results.statistics import statistics
-from spark_job.results.sums import by_group, total
+from spark_job.results.sums import total
 from spark_job.results.tally import check_has_faces, first_failures, tally
 from spark_job.results.verification import verification
 from spark_job.settings import Settings, settings_id
@@ -88,12 +89,11 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             faces = current(listing.photos, table.rows(), "faces")
             moments, scatter = total(faces)
             check_has_faces(moments, counts)
-        n_groups = drawn = apart = None
+        group_means = drawn = apart = None
         if settings.group_by != "none":
-            with step(session, "sum the embeddings of each group"):
-                n_groups = write_groups(output, by_group(faces))
+            group_means = write_groups(output, faces)
             with step(session, "see how far apart people lie"):
-                drawn = over_groups(read_table(session, f"{output.uri}/groups"), n_groups)
+                drawn = over_groups(read_table(session, f"{output.uri}/groups"), group_means.count)
                 # Of all faces of a photo, some are of no person that its group is named for.
                 if settings.face != "all":
                     apart = verification(*labelled_sample(listing.photos, table.rows()))
@@ -108,7 +108,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             photos=counts,
             encoded=missing,
             skipped=listing.skipped,
-            groups=n_groups,
+            group_means=group_means,
             failures=failures,
             processors=processors,
             started=started,

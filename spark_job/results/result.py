@@ -1,4 +1,4 @@
-"""Result: what a run found, as mean.json, mean.npy and groups/."""
+"""Result: what a run found, as mean.json and mean.npy."""
 
 import functools
 import hashlib
@@ -9,15 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
 
 from spark_job.results.documents import made_with, write_document, write_file
 from spark_job.results.moments import Moments
 from spark_job.row import FAILURES
 from spark_job.settings import Settings
 from spark_job.spark.hadoop import FileSystem
-from spark_job.spark.session import step
-from spark_job.table.store import read_table
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,8 @@ class Result:
     """What a run found, and what it rests on.
 
     photos: listed, and a count for each status; encoded: how many of them this run encoded; skipped: files of the
-    inputs that are no photos; groups: how many, None without --group-by; failures: (path, status, message) of the
-    first photos that failed; processors: the kinds that the rows were made on.
+    inputs that are no photos; group_means: moments of the groups' means, None without --group-by; failures: (path,
+    status, message) of the first photos that failed; processors: the kinds that the rows were made on.
     """
 
     settings: Settings
@@ -37,7 +34,7 @@ class Result:
     photos: dict[str, int]
     encoded: int
     skipped: int
-    groups: int | None
+    group_means: Moments | None
     failures: list[tuple[str, str, str]]
     processors: list[str]
     started: datetime
@@ -49,6 +46,11 @@ class Result:
         """Faces in the mean."""
         return self.moments.count
 
+    @property
+    def groups(self) -> int | None:
+        """How many groups have a face; None without --group-by."""
+        return None if self.group_means is None else self.group_means.count
+
     @functools.cached_property
     def mean(self) -> NDArray[np.float64]:
         """float64 (128,)."""
@@ -57,7 +59,7 @@ class Result:
     @property
     def mean_sha256(self) -> str:
         """Of the float64 little-endian bytes of the mean, in hex."""
-        return hashlib.sha256(self.mean.astype("<f8").tobytes()).hexdigest()
+        return _sha256(self.mean)
 
     @property
     def photos_per_second(self) -> float:
@@ -85,13 +87,11 @@ def write_mean(output: FileSystem, result: Result) -> None:
 
 def document(result: Result) -> dict[str, Any]:
     """mean.json as a dict."""
-    error = result.moments.standard_error()
     return {
         "count": result.count,
-        "mean": result.mean.tolist(),
+        **_mean_and_error(result.moments),
         "std": result.moments.std().tolist(),
-        "standard_error": None if error is None else error.tolist(),
-        "norm": float(np.linalg.norm(result.mean)),
+        "mean_of_groups": _mean_of_groups(result.group_means),
         "photos": result.photos,
         "groups": result.groups,
         "encoded": result.encoded,
@@ -104,10 +104,21 @@ def document(result: Result) -> dict[str, Any]:
     }
 
 
-def write_groups(output: FileSystem, groups: DataFrame) -> int:
-    """Replace groups/ by a table of one row for each group; returns how many there are."""
-    new = ".groups.new"
-    groups.write.mode("overwrite").parquet(f"{output.uri}/{new}")
-    output.replace_folder("groups", new)
-    with step(groups.sparkSession, "count the groups"):
-        return read_table(groups.sparkSession, f"{output.uri}/groups").count()
+def _mean_and_error(moments: Moments) -> dict[str, Any]:
+    mean, error = moments.mean(), moments.standard_error()
+    return {
+        "mean": mean.tolist(),
+        "standard_error": None if error is None else error.tolist(),
+        "norm": float(np.linalg.norm(mean)),
+    }
+
+
+def _mean_of_groups(moments: Moments | None) -> dict[str, Any] | None:
+    """The mean in which each group weighs the same; None where there is no group."""
+    if not moments or not moments.count:
+        return None
+    return {"groups": moments.count, **_mean_and_error(moments), "mean_sha256": _sha256(moments.mean())}
+
+
+def _sha256(mean: NDArray[np.float64]) -> str:
+    return hashlib.sha256(mean.astype("<f8").tobytes()).hexdigest()

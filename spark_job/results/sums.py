@@ -47,6 +47,14 @@ def total(rows: DataFrame) -> Sums:
     ).treeAggregate(NOTHING, Sums.merged, Sums.merged)
 
 
+def moments_of(vectors: DataFrame) -> Moments:
+    """The moments of a column of vectors, embedding."""
+    partials = vectors.mapInArrow(_partition_moments, "moments binary").rdd
+    return partials.map(lambda row: Moments.from_bytes(row.moments)).treeAggregate(
+        Moments(), operator.add, operator.add
+    )
+
+
 def by_group(rows: DataFrame) -> DataFrame:
     """group, count, mean, std and standard_error of each group: any number of them, none on the driver."""
     faces = rows.where("group IS NOT NULL").select("group", F.explode("faces.embedding").alias("embedding"))
@@ -56,6 +64,11 @@ def by_group(rows: DataFrame) -> DataFrame:
 def _partition_sums(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     sums = functools.reduce(Sums.merged, (Sums.of(_embeddings(batch)) for batch in batches), NOTHING)
     yield pa.RecordBatch.from_pylist([{"moments": sums.moments.to_bytes(), "scatter": sums.scatter.to_bytes()}])
+
+
+def _partition_moments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    moments = sum((Moments.of(_embeddings(batch)) for batch in batches), start=Moments())
+    yield pa.RecordBatch.from_pylist([{"moments": moments.to_bytes()}])
 
 
 def _group_rows(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
