@@ -229,7 +229,7 @@ def following(api: Api, tmp_path: Path, *statuses: object) -> Submitted:
         "try: sys.exit(follow(kubectl, 'facemean-1'))\n"
         "except FacemeanError as error: sys.exit(f'error: {error}')\n"
     )
-    paths = os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])
+    paths = os.pathsep.join([str(ROOT / "scripts" / "src" / "kubernetes"), str(ROOT)])
     environment = {**os.environ, "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none"), "PYTHONPATH": paths}
     environment["PATH"] = path_to_kubectl()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
