@@ -24,11 +24,29 @@ FAST = {"detector": "hog", "max_failed": 1.0}
 # Jitters, so that a run on a cluster takes some seconds without many photos.
 SLOWLY = {"detector": "hog", "jitters": 10}
 COPIES = 5
+LONGEST = (
+    "test_chaos",
+    "test_s3",
+    "test_isolate",
+    "test_submit_standalone",
+    "test_job",
+    "test_storage",
+    "test_pipeline",
+    "test_malformed",
+    "test_archives",
+    "test_image",
+)
 
 
 def options(chosen: dict[str, object]) -> list[str]:
     """The words of the command line that choose these settings."""
     return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that processes that share the tests by file end together."""
+    first = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

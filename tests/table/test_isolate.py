@@ -102,7 +102,8 @@ def test_a_child_ends_with_its_parent(tmp_path):
         f"some = isolated(doubler, [1, 'hang'], 3); next(some)\n"
         f"open({str(told)!r}, 'w').write(str(psutil.Process().children()[0].pid)); next(some)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/tests"})
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", Path(__file__).parent)))
+    parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths})
     wait_for(lambda: told.exists() and told.read_text(), "the child is named")
     child = int(told.read_text())
     parent.kill()

@@ -93,7 +93,7 @@ def accidents(scratch: Path) -> list[str]:
     folder.mkdir()
     for i, (accident, photo) in enumerate(zip(ACCIDENTS, crops_of_faces(), strict=False)):
         (folder / f"{i}-{accident}.jpg").write_bytes(photo + b"accident:" + accident.encode())
-    paths = os.pathsep.join((str(ROOT / "tests" / "hostile"), str(ROOT)))
+    paths = os.pathsep.join((str(ROOT / "tests" / "table" / "hostile"), str(ROOT)))
     return [str(folder), f"--conf=spark.executorEnv.PYTHONPATH={paths}", "--photo-timeout=5"]
 
 
