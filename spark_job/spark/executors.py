@@ -40,13 +40,14 @@ def awaited(context: SparkContext, say: Callable[[str], None]) -> Iterator[None]
         raise
     finally:
         watch.done.set()
-        thread.join()
+        thread.join(POLL_S)  # and no longer, where the API server does not answer it
 
 
 class _Watch:
     def __init__(self, context: SparkContext, say: Callable[[str], None]) -> None:
         self._context, self._say = context, say
         self._spark: Any = context._jsc.sc()
+        self._namespace: str = self._spark.conf().get("spark.kubernetes.namespace", "default")
         self._timeout_s: int = self._spark.conf().getTimeAsSeconds(TIMEOUT, TIMEOUT_DEFAULT)
         self._came = False
         self._said, self._said_at = "", 0.0
@@ -84,13 +85,13 @@ class _Watch:
     def _error(self) -> FacemeanError:
         kind, what = (FacemeanError, "all executors were lost, and none") if self._came else (NoExecutorError, "none")
         return kind(
-            f"{what} came in {self._timeout_s} s: {self._why()}. facemean check --master {self._context.master} with "
-            f"this run's --conf tells more; --conf {TIMEOUT}=30min waits longer; the same command goes on from here"
+            f"{what} came in {self._timeout_s} s: {self._why()}. kubectl -n {self._namespace} describe pods tells "
+            f"more; --conf {TIMEOUT}=30min waits longer; the same command goes on from here"
         )
 
     def _why(self) -> str:
         """What the executors' pods wait for, in the words of the scheduler or the kubelet."""
-        namespace = self._spark.conf().get("spark.kubernetes.namespace", "default")
+        namespace = self._namespace
         labels = f"spark-app-selector%3D{self._context.applicationId},spark-role%3Dexecutor"
         try:
             client = self._spark.schedulerBackend().kubernetesClient()
