@@ -20,7 +20,7 @@ from spark_job.results.statistics import SEED
 Floats = NDArray[np.float64]
 
 FLIPS = 4999
-NUMBERS_A_BLOCK = 2**24
+NUMBERS_A_BLOCK = 2**22
 
 
 class Groups(NamedTuple):
