@@ -7,7 +7,9 @@ from spark_job.results.groups import COLUMNS, spreads, write_groups
 from spark_job.results.sums import by_group
 from spark_job.spark.hadoop import FileSystem
 
-ROWS = "path string, length long, `group` string, faces array<struct<embedding: array<float>>>"
+ROWS = (
+    "path string, length long, modificationTime timestamp, `group` string, faces array<struct<embedding: array<float>>>"
+)
 
 
 @pytest.fixture
@@ -17,8 +19,10 @@ def people(spark):
     centres = rng.normal(0, 0.05, (6, 128))
     faces = [(f"p{i:02}", f"g{i % 6 % (1 + i % 6)}", centres[i % 6] + rng.normal(0, 0.02, 128)) for i in range(40)]
     faces = [(path, group, np.float32(vector)) for path, group, vector in faces]
-    rows = [(path, 1, group, [(vector.tolist(),)]) for path, group, vector in faces]
-    return spark.createDataFrame([*rows, ("q", 1, None, [(faces[0][2].tolist(),)]), ("r", 1, "g0", [])], ROWS), faces
+    rows = [(path, 1, None, group, [(vector.tolist(),)]) for path, group, vector in faces]
+    return spark.createDataFrame(
+        [*rows, ("q", 1, None, None, [(faces[0][2].tolist(),)]), ("r", 1, None, "g0", [])], ROWS
+    ), faces
 
 
 def test_spread_and_medoid_are_those_of_numpy_and_the_medoid_is_the_medoid(people):
