@@ -28,6 +28,8 @@ COLUMNS = {
     "nearest_distance": "the distance of the two means",
 }
 MEANS, NEW = ".groups.means", ".groups.new"
+# What was said of the groups before, perhaps of people who are no longer there.
+OF_GROUPS = ("outliers", "outliers.csv", ".outliers.faces", ".outliers.found", ".outliers.new", ".outliers.csv.new")
 # Distances are summed as multiples of this, as integers: the same bits in any order. int64 holds 2^31 faces.
 STEPS_OF_A_DISTANCE = 2.0**30
 
@@ -46,7 +48,8 @@ def write_groups(output: FileSystem, rows: DataFrame) -> Moments:
         groups = means.join(spreads(rows, means), "group", "left").join(nearest_groups(means), "group", "left")
         described(groups, COLUMNS).write.mode("overwrite").parquet(f"{output.uri}/{NEW}")
     output.replace_folder("groups", NEW)
-    output.remove(MEANS)
+    for name in (MEANS, *OF_GROUPS):
+        output.remove(name)
     return moments
 
 

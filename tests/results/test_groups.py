@@ -1,7 +1,5 @@
 """groups/: how far the faces of a group lie from its mean, which is nearest to it, and which group is next."""
 
-from datetime import datetime
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,6 @@ from spark_job.spark.hadoop import FileSystem
 ROWS = (
     "path string, length long, modificationTime timestamp, `group` string, faces array<struct<embedding: array<float>>>"
 )
-THEN = datetime(2026, 1, 1)
 
 
 @pytest.fixture
@@ -22,9 +19,10 @@ def people(spark):
     centres = rng.normal(0, 0.05, (6, 128))
     faces = [(f"p{i:02}", f"g{i % 6 % (1 + i % 6)}", centres[i % 6] + rng.normal(0, 0.02, 128)) for i in range(40)]
     faces = [(path, group, np.float32(vector)) for path, group, vector in faces]
-    rows = [(path, 1, THEN, group, [(vector.tolist(),)]) for path, group, vector in faces]
-    odd = [("q", 1, THEN, None, [(faces[0][2].tolist(),)]), ("r", 1, THEN, "g0", [])]
-    return spark.createDataFrame([*rows, *odd], ROWS), faces
+    rows = [(path, 1, None, group, [(vector.tolist(),)]) for path, group, vector in faces]
+    return spark.createDataFrame(
+        [*rows, ("q", 1, None, None, [(faces[0][2].tolist(),)]), ("r", 1, None, "g0", [])], ROWS
+    ), faces
 
 
 def test_spread_and_medoid_are_those_of_numpy_and_the_medoid_is_the_medoid(people):

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from collection import Face, faces_of, person, write_output
 
+from spark_job.__main__ import main
+from spark_job.console import Console
 from spark_job.errors import OutputError, SettingsError
 from spark_job.results.outliers import COLUMNS, outliers
 
@@ -136,6 +138,18 @@ def test_the_clean_list_holds_each_photo_but_those_that_do_not_belong_one_a_line
     assert found["kept"] == len(kept)
 
 
+def test_the_terminal_shows_the_first_and_no_name_commands_it(judged, capsys):
+    _, found, *_ = judged
+    Console().outliers(found, "keep\n.txt")
+    told = capsys.readouterr().out
+    assert f"a/{IMG} " in told
+    assert 'two\\nlines, a "quote", a blank \\r\\n.jpg' in told
+    assert "5 likely_mislabelled, 1 far, 1 duplicate, 1 ambiguous of" in told
+    assert f"{found['kept']} photos to keep in keep\\n.txt" in told
+    Console(as_json=True).outliers(found, None)
+    assert json.loads(capsys.readouterr().out) == found
+
+
 def test_no_embedding_and_no_scratch_is_left_behind(judged):
     folder, *_ = judged
     left = {path.name for path in Path(folder).iterdir()}
@@ -145,9 +159,9 @@ def test_no_embedding_and_no_scratch_is_left_behind(judged):
     }
 
 
-def test_what_has_no_groups_or_has_not_finished_is_told(spark, collection, tmp_path):
-    with pytest.raises(OutputError, match="there is no finished output"):
-        outliers(str(tmp_path / "none"), spark=spark)
+def test_what_has_no_groups_or_has_not_finished_is_told(spark, collection, tmp_path, capsys):
+    assert main(["outliers", str(tmp_path / "none")]) == 1
+    assert "error: there is no finished output" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
     folder = tmp_path / "out"
     uri = write_output(spark, folder, collection[:30])
@@ -164,7 +178,8 @@ def test_what_has_no_groups_or_has_not_finished_is_told(spark, collection, tmp_p
         (folder / name).write_text(json.dumps(document))
     with pytest.raises(SettingsError, match=r"--clean-list .*keep.txt' cannot be written: there is no folder"):
         outliers(uri, tmp_path / "none" / "keep.txt", spark)
-    assert outliers(uri, spark=spark)["is_measured"] is False
+    assert main(["outliers", uri, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["is_measured"] is False
 
     spark.read.parquet(f"{uri}/photos").where("length > 1002").write.parquet(f"{uri}/fewer")
     shutil.rmtree(folder / "photos")

@@ -1,12 +1,14 @@
 """overlap: one person in two groups, or in two outputs, comes first."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from collection import faces_of, person, write_output
 
+from spark_job.__main__ import main
 from spark_job.errors import OutputError
 from spark_job.results.overlap import overlap
 
@@ -29,7 +31,7 @@ def others(spark, tmp_path_factory):
     return write_output(spark, tmp_path_factory.mktemp("others"), faces)
 
 
-def test_two_folders_of_one_person_are_the_pairs_of_an_output(spark, halves):
+def test_two_folders_of_one_person_are_the_pairs_of_an_output(spark, halves, capsys):
     found = overlap(halves, spark=spark)
     means = {row.group: np.array(row["mean"]) for row in spark.read.parquet(f"{halves}/groups").collect()}
     pairs = [tuple(pair.values())[:4] for pair in found["pairs"]]
@@ -41,6 +43,10 @@ def test_two_folders_of_one_person_are_the_pairs_of_an_output(spark, halves):
     assert distances == sorted(distances)
     assert (found["compared"], found["threshold"], found["is_measured"]) == (28, 0.4, True)
     assert overlap(halves, limit=1, spark=spark)["pairs"] == found["pairs"][:1]
+    assert main(["overlap", halves]) == 0
+    told = capsys.readouterr().out
+    assert "2 of 28 pairs are nearer than 0.400" in told
+    assert re.search(r"<b>\\n +│ 6 +│ b +│ 6", told)
 
 
 def test_a_person_of_one_output_in_another_is_found_by_any_name(spark, halves, others):
