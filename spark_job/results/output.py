@@ -68,7 +68,8 @@ class Output(NamedTuple):
             for name in columns:
                 listing = listing.append_column(name, pa.nulls(len(listing)))
             return listing
-        rows = self.table("photos", [*KEY, *columns, "decode_ms"], run["settings_id"], paths)
+        wanted = dict.fromkeys([*KEY, *columns, "decode_ms"])
+        rows = self.table("photos", list(wanted), run["settings_id"], paths)
         place = pa.array(np.arange(len(rows)))
         rank = pc.add(pc.multiply(pc.is_valid(rows["decode_ms"]).cast(pa.int64()), len(rows)), place)
         best = rows.select(KEY).append_column("rank", rank).group_by(KEY).aggregate([("rank", "max")])

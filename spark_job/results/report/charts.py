@@ -5,15 +5,16 @@ attributes, which those of matplotlib are made of; and they are a tenth as long.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-WIDTH, HEIGHT = 480, 250
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 18, 40  # of the frame, from the edges
-TICKS = 5
+WIDTH, HEIGHT, MAP_HEIGHT = 480, 250, 360
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 40  # of the frame, from the edges
+TICKS = 6
+MARGIN = 1.06  # around what is on a map
 
 
 class Tick(NamedTuple):
@@ -44,12 +45,12 @@ class Bar(NamedTuple):
 
 
 class Series(NamedTuple):
-    """Bars, or points as the d of a path, of one name; label: where that stands on a map."""
+    """Bars, or points as the d of a path, of one name; colour: its number in style.css."""
 
     name: str
+    colour: int
     bars: list[Bar]
     path: str = ""
-    label: tuple[float, float] = (0, 0)
 
 
 class Chart(NamedTuple):
@@ -89,13 +90,14 @@ def histogram(
     series = [
         Series(
             name,
+            colour,
             [
                 Bar(_px(x(a)), _px(y(height)), _px(x(b) - x(a)), _px(y(0) - y(height)), a, b, count)
                 for a, b, height, count in zip(edges, edges[1:], values, counts[name], strict=False)
                 if count
             ],
         )
-        for name, values in heights.items()
+        for colour, (name, values) in enumerate(heights.items(), 1)
     ]
     y_label = "share of each, %" if totals else "how many"
     lines = [Mark(_px(x(at)), text, "start" if x(at) < WIDTH / 2 else "end") for text, at in marks.items()]
@@ -103,39 +105,28 @@ def histogram(
 
 
 def scatter(points: Mapping[str, NDArray[np.float64]], x_label: str, y_label: str) -> Chart:
-    """Points (n, 2) of each name, drawn in this order, at the same scale on both axes."""
+    """Points (n, 2) of each name, drawn in this order, at the same scale on both axes. Those of "" are in gray."""
     together = np.concatenate(list(points.values()))
     low, high = together.min(axis=0), together.max(axis=0)
-    side = HEIGHT - TOP - BOTTOM, WIDTH - LEFT - RIGHT
-    unit = max((high[1] - low[1]) / side[0], (high[0] - low[0]) / side[1]) or 1.0  # of a px
-    centre = (low + high) / 2
-    half = unit * side[1] / 2 * 1.04, unit * side[0] / 2 * 1.04
-    x = _scale(centre[0] - half[0], centre[0] + half[0], LEFT, WIDTH - RIGHT)
-    y = _scale(centre[1] - half[1], centre[1] + half[1], HEIGHT - BOTTOM, TOP)
-    series = []
-    for name, some in points.items():
-        at = [(_px(x(a)), _px(y(b))) for a, b in some.tolist()]
-        middle = np.median(at, axis=0).tolist() if at else (0, 0)
-        series.append(Series(name, [], "".join(f"M{a} {b}h0" for a, b in at), (_px(middle[0]), _px(middle[1]))))
-    ticks = (
-        _ticks(centre[0] - half[0], centre[0] + half[0], x),
-        _ticks(centre[1] - half[1], centre[1] + half[1], y),
-    )
-    return Chart(series, *ticks, x_label, y_label, [])
+    width, height = WIDTH - LEFT - RIGHT, MAP_HEIGHT - TOP - BOTTOM
+    unit = MARGIN * max((high[0] - low[0]) / width, (high[1] - low[1]) / height) or 1.0  # of a px
+    (left, bottom), (right, top) = ((low + high + sign * unit * np.array([width, height])) / 2 for sign in (-1, 1))
+    x, y = _scale(left, right, LEFT, WIDTH - RIGHT), _scale(bottom, top, MAP_HEIGHT - BOTTOM, TOP)
+    series = [
+        Series(name, colour, [], "".join(f"M{_px(x(a))} {_px(y(b))}h0" for a, b in some.tolist()))
+        for colour, (name, some) in enumerate(points.items(), 0 if "" in points else 1)
+    ]
+    ticks = _ticks(left, right, x), _ticks(bottom, top, y)
+    return Chart(series, *ticks, x_label, y_label, [], height=MAP_HEIGHT, bottom=MAP_HEIGHT - BOTTOM)
 
 
-class _scale:  # noqa: N801 a function with two constants
+def _scale(low: float, high: float, start: float, stop: float) -> Callable[[float], float]:
     """Values from low to high -> px from start to stop."""
-
-    def __init__(self, low: float, high: float, start: float, stop: float) -> None:
-        self._low, self._start = low, start
-        self._px = (stop - start) / ((high - low) or 1)
-
-    def __call__(self, value: float) -> float:
-        return self._start + (value - self._low) * self._px
+    px = (stop - start) / ((high - low) or 1)
+    return lambda value: start + (value - low) * px
 
 
-def _ticks(low: float, high: float, scale: _scale) -> list[Tick]:
+def _ticks(low: float, high: float, scale: Callable[[float], float]) -> list[Tick]:
     """Some round numbers from low to high: multiples of 1, 2 or 5 and a power of ten."""
     rough = (high - low) / TICKS or 1
     power = 10 ** math.floor(math.log10(rough))

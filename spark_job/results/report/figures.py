@@ -14,22 +14,19 @@ from numpy.typing import NDArray
 from spark_job.errors import OutputError
 from spark_job.results.moments import DIMENSIONS
 from spark_job.results.output import Output
-from spark_job.row import FAILURES, STATUSES
+from spark_job.row import FAILURES
 
 SAMPLE = 20_000  # photos of which the distances are taken
 MAPPED = 2_000  # of them are on the map
 COLOURED = 6  # groups have a colour there
-PHOTOS_SHOWN = 12  # that failed, and as many without a face
+PHOTOS_SHOWN = 12  # that could not be used, and as many without a face
 GROUPS_SHOWN = 12
-SUSPECTS_SHOWN = 24
-GROUPS_LISTED = 3_000
-BINS = 40
+SUSPECTS_SHOWN = 12  # of each verdict
+GROUPS_LISTED = 2_000
 STEPS = {"decode_ms": "decode", "detect_ms": "find and align faces", "embed_ms": "embed"}
-GROUP_COLUMNS = ("group", "count", "spread", "medoid", "nearest", "nearest_distance")
-SUSPECT_COLUMNS = (
-    "path", "face", "group", "count", "distance", "nearest_group", "nearest_distance", "verdict", "label_score",
-    "is_label_issue", "is_outlier_issue",
-)  # fmt: skip
+WITHOUT_FACE = ("no_face", "several_faces")
+VERDICTS = ("likely_mislabelled", "far", "duplicate", "ambiguous")
+WRONG = ("likely_mislabelled", "far")  # verdicts that are shown with their pictures
 
 
 class Photo(NamedTuple):
@@ -70,10 +67,8 @@ class Suspect(NamedTuple):
     distance: float
     nearest_group: str | None
     nearest_distance: float | None
-    verdict: str | None
+    verdict: str
     label_score: float
-    is_label_issue: bool
-    is_outlier_issue: bool
 
 
 class Sizes(NamedTuple):
@@ -88,9 +83,9 @@ class Sizes(NamedTuple):
 class Figures:
     """What the report says.
 
-    run, mean, statistics: the documents; without_face: the first photos that failed, then the first in which no face
-    counts; groups: the largest of n_groups; suspects: the worst of n_suspects, None where nobody has looked for them;
-    distances: of sampled faces to the mean of all; places: of some of them on the first two principal components, by
+    run, mean, statistics: the documents; failed, without_face: the first photos that could not be used, and the first in
+    which no face counts; groups: the largest of n_groups; suspects: the worst faces of each of WRONG,
+    None where nobody has looked for them; verdicts: how many there are of each; distances: of sampled faces to the mean of all; places: of some of them on the first two principal components, by
     group, those of no large group by ""; sampled: photos with a face, in the order of the seed; members: the same of
     each group that is shown.
     """
@@ -98,13 +93,14 @@ class Figures:
     run: dict[str, Any]
     mean: dict[str, Any]
     statistics: dict[str, Any] | None
+    failed: list[Photo]
     without_face: list[Photo]
     steps: list[Step]
     groups: list[Group]
     n_groups: int
     sizes: list[Sizes]
     suspects: list[Suspect] | None
-    n_suspects: int
+    verdicts: dict[str, int]
     distances: NDArray[np.float64]
     places: dict[str, NDArray[np.float64]]
     sampled: list[str]
@@ -114,6 +110,21 @@ class Figures:
     def largest(self) -> list[Group]:
         """The groups that are shown with their faces."""
         return [group for group in self.groups[:GROUPS_SHOWN] if group.count > 1]
+
+    @property
+    def n_failed(self) -> int:
+        """Photos that could not be used."""
+        return sum(self.mean["photos"][status] for status in FAILURES)
+
+    @property
+    def n_suspects(self) -> int:
+        """Faces that do not seem to belong where they are."""
+        return sum(self.verdicts[verdict] for verdict in WRONG)
+
+    @property
+    def distance_median(self) -> float:
+        """Half of the faces lie nearer to the mean."""
+        return float(np.median(self.distances))
 
     @property
     def is_hashed(self) -> bool:
@@ -130,22 +141,23 @@ def figures(output: Output, seed: int) -> Figures:
     rows = output.current("status", "message", *STEPS)
     statistics = output.document("statistics.json")
     groups = _groups(output)
-    suspects = _suspects(output)
-    listed = [group.group for group in groups[:COLOURED] if group.count > 1]
+    suspects, verdicts = _suspects(output, rows)
+    large = [group.group for group in groups[:COLOURED] if group.count > 1]
     with_face = rows.filter(pc.equal(rows["status"], "ok"))
     sampled = in_order(with_face["path"].to_pylist(), seed)[:SAMPLE]
-    distances, places = _in_space(output.current("faces", paths=sampled), mean, statistics, sampled, listed)
+    distances, places = _in_space(output.current("faces", paths=sampled), mean, statistics, sampled, large)
     return Figures(
         run=run,
         mean=mean,
         statistics=statistics,
-        without_face=_without_face(rows),
+        failed=_photos(rows, FAILURES),
+        without_face=_photos(rows, WITHOUT_FACE),
         steps=_steps(rows),
         groups=groups[:GROUPS_LISTED],
         n_groups=len(groups),
         sizes=_sizes([group.count for group in groups]),
-        suspects=None if suspects is None else suspects[:SUSPECTS_SHOWN],
-        n_suspects=len(suspects or ()),
+        suspects=suspects,
+        verdicts=verdicts,
         distances=distances,
         places=places,
         sampled=sampled,
@@ -166,14 +178,10 @@ def in_order(paths: Sequence[str], seed: int) -> list[str]:
     return sorted(paths, key=lambda path: hashlib.sha256(f"{seed}:{path}".encode()).digest())
 
 
-def _without_face(rows: pa.Table) -> list[Photo]:
-    """The first photos that failed, then the first in which no face counts."""
-    photos = rows.select(["path", "status", "message"])
-    shown = []
-    for statuses in (FAILURES, tuple(set(STATUSES) - set(FAILURES) - {"ok"})):
-        some = photos.filter(pc.is_in(photos["status"], pa.array(statuses)))[:PHOTOS_SHOWN]
-        shown += [Photo(**row) for row in some.to_pylist()]
-    return shown
+def _photos(rows: pa.Table, statuses: Sequence[str]) -> list[Photo]:
+    """The first photos of these statuses."""
+    some = rows.select(["path", "status", "message"]).filter(pc.is_in(rows["status"], pa.array(statuses)))
+    return [Photo(**row) for row in some[:PHOTOS_SHOWN].to_pylist()]
 
 
 def _steps(rows: pa.Table) -> list[Step]:
@@ -189,24 +197,28 @@ def _groups(output: Output) -> list[Group]:
     """The groups, the largest first."""
     if not output.exists("groups"):
         return []
-    table = output.table("groups", GROUP_COLUMNS).sort_by([("count", "descending"), ("group", "ascending")])
+    table = output.table("groups", Group._fields).sort_by([("count", "descending"), ("group", "ascending")])
     return [Group(**row) for row in table.to_pylist()]
 
 
-def _suspects(output: Output) -> list[Suspect] | None:
-    """The faces that do not seem to belong to their group, the worst first; None where nobody has looked for them."""
+def _suspects(output: Output, rows: pa.Table) -> tuple[list[Suspect] | None, dict[str, int]]:
+    """The worst faces that do not belong where they are, and how many have each verdict; None where nobody has looked.
+
+    Of the photos of the latest run: outliers/ may be older.
+    """
     if not output.exists("outliers"):
-        return None
-    table = output.table("outliers", SUSPECT_COLUMNS)
-    table = table.filter(pc.or_(table["is_label_issue"], table["is_outlier_issue"]))
-    order = [("is_label_issue", "descending"), ("label_score", "ascending"), ("path", "ascending")]
-    return [Suspect(**row) for row in table.sort_by(order).to_pylist()]
+        return None, {}
+    table = output.table("outliers", Suspect._fields).join(rows.select(["path", "group"]), ["path", "group"], join_type="left semi")
+    found = {verdict: pc.sum(pc.equal(table["verdict"], verdict)).as_py() or 0 for verdict in VERDICTS}
+    table = table.sort_by([("label_score", "ascending"), ("path", "ascending"), ("face", "ascending")])
+    of_each = [table.filter(pc.equal(table["verdict"], verdict))[:SUSPECTS_SHOWN] for verdict in WRONG]
+    return [Suspect(**row) for row in pa.concat_tables(of_each).to_pylist()], found
 
 
 def _members(with_face: pa.Table, groups: list[Group], suspects: list[Suspect], seed: int) -> dict[str, list[str]]:
     """The photos of each group that is shown, in the order of the seed."""
     shown = {group.group for group in groups[:GROUPS_SHOWN]}
-    for suspect in suspects[:SUSPECTS_SHOWN]:
+    for suspect in suspects:
         shown |= {suspect.group, suspect.nearest_group or suspect.group}
     some = with_face.filter(pc.is_in(with_face["group"], pa.array(shown, pa.string())))
     members: dict[str, list[str]] = {group: [] for group in sorted(shown)}

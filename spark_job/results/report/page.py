@@ -2,65 +2,119 @@
 
 import base64
 import hashlib
+import posixpath
 import shlex
-from collections.abc import Sequence
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from spark_job.console import printable
 from spark_job.results.report.charts import Chart, histogram, scatter
-from spark_job.results.report.figures import BINS, Figures
-from spark_job.results.report.pictures import Face, Pictures
-from spark_job.settings import Settings, flag, options
+from spark_job.results.report.figures import Figures
+from spark_job.results.report.pictures import MAX_ARCHIVES, WHOLE, Face, Pictures
+from spark_job.settings import flag, options
 
-KINDS = {"pairs": "two faces", "templates": "a face and a group's mean", "means": "two means"}
+KINDS = {"pairs": "two faces", "templates": "a face and a group's mean"}
+MEANINGS = {
+    "ok": "a face that counts was found",
+    "no_face": "no face was found",
+    "several_faces": "several faces, where only one was wanted",
+    "unreadable": "the file is damaged or could not be read",
+    "truncated": "the file ends before its image does",
+    "empty": "the file has no bytes",
+    "too_large": "more pixels or bytes than allowed",
+    "unsupported": "not a JPEG, PNG, WebP, BMP, GIF or TIFF",
+    "timed_out": "took longer than allowed",
+    "crashed": "ended the process that read it",
+}
+VERDICTS = {
+    "likely_mislabelled": "likely mislabelled",
+    "far": "far from every group",
+    "duplicate": "duplicates",
+    "ambiguous": "ambiguous",
+}
+WORDS = {
+    "Embedding": "128 numbers that a network makes of a face: near each other for one person, far apart for two.",
+    "Distance": "of two embeddings: Euclidean. 0 is the same picture; two people are usually more than 0.6 apart.",
+    "Mean": "the average of embeddings, number by number. It is no face; it is shorter the more people it mixes.",
+    "Norm": "the length of an embedding or of a mean.",
+    "Another draw": "as many people or photos taken anew by chance: how much of the result is chance (bootstrap).",
+    "Medoid": "the photo whose face is nearest to its group's mean: the most typical one.",
+    "Spread": "the mean distance of a group's faces to its mean.",
+    "Threshold": "the distance below which two are taken for one person; here, wrongly once in a thousand times.",
+    "Equal error rate": "where as many of one person are missed as of two people are taken for one.",
+    "Principal components": "the directions in which embeddings vary most.",
+    "Effective dimension": "in how many directions they vary, 128 if equally in all, 1 if on a line.",
+    "sha256": "a fingerprint of a file or a number: two that are equal have the same.",
+}
+NOT_SHOWN = ("master", "checksum", "hash_paths", "repair")  # settings that say nothing of the result
+BINS = 40
 HASH_SHOWN = 12  # digits of a name's hash
 
 
-def page(uri: str, found: Figures, pictures: Pictures, faces: bool) -> str:
-    """The page of an output. faces: whether it has pictures of people."""
-    return environment(found.is_hashed).get_template("report.html.j2").render(
+def page(uri: str, found: Figures, pictures: Pictures, faces: bool, seed: int) -> str:
+    """The page of an output. faces: whether it has pictures of people; seed: that chose them."""
+    environment = environment_of(found.is_hashed, folder := folder_of(found))
+    return environment.get_template("report.html.j2").render(
         uri=uri,
         found=found,
         pictures=pictures,
         faces=faces,
+        folder=folder,
+        seed=seed,
         Face=Face,
+        whole=WHOLE,
+        max_archives=MAX_ARCHIVES,
         run=found.run,
         mean=found.mean,
-        statistics=found.statistics or {},
+        statistics=found.statistics or {"bootstrap": None, "verification": None},
         charts=_charts(found, faces),
         kinds=KINDS,
+        meanings=MEANINGS,
+        verdicts=VERDICTS,
+        words=WORDS,
         command=command(found.run),
+        shown_settings={k: v for k, v in found.run["settings"].items() if k not in NOT_SHOWN},
         **assets(),
     )
 
 
-def environment(is_hashed: bool = False) -> Environment:
-    """Jinja's, with all that is not markup of ours escaped, and an error for what is not defined."""
+def folder_of(found: Figures) -> str:
+    """The folder or archive that all photos lie in that the page names."""
+    photos = [photo.path for photo in (*found.failed, *found.without_face, *(found.suspects or ()))]
+    photos += [group.medoid for group in found.largest]
+    return posixpath.commonprefix([path[: path.rfind("/") + 1] for path in photos]).rpartition("/")[0] + "/"
+
+
+def environment_of(is_hashed: bool = False, folder: str = "") -> Environment:
+    """Jinja's: all that is no markup of ours is escaped, and what is not defined is an error.
+
+    Its filters name and path show those of groups and photos: hashes by their first digits, paths without folder.
+    """
+    name = _hash if is_hashed else printable
     made = Environment(
-        loader=PackageLoader("spark_job.results.report", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"name": _hash if is_hashed else printable, "day": _day, "share": _share}
+    made.filters |= {"name": name, "path": lambda path: name(path.removeprefix(folder)), "plural": _plural, "printable": printable, "day": _day, "share": _share}
     return made
 
 
 def assets() -> dict[str, Any]:
     """style and script as they stand in the page, and the policy that allows these and nothing else."""
-    style, script = ((files(__package__) / name).read_text() for name in ("style.css", "script.js"))
+    style, script = _asset("style.css"), _asset("script.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     return {"style": Markup(style), "script": Markup(script), "policy": policy}  # noqa: S704 files of this package
+
+
+def _asset(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def command(run: dict[str, Any]) -> str:
@@ -108,3 +162,7 @@ def _day(text: str) -> str:
 
 def _share(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else "0 %"
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return one if count == 1 else many

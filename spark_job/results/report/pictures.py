@@ -85,6 +85,8 @@ def pictures(
     faces, wanted, read = {}, set(shown), set()
     for face, pixels in _cut(opened, settings):
         read.add(face.path)
+        if pixels is None:
+            continue
         if face in wanted:
             faces[face] = _data_uri(pixels)
         for name in part_of.get(face, ()):
@@ -102,21 +104,25 @@ def _within_archives(photos: Mapping[Key, Sequence[Cut]]) -> dict[Key, Sequence[
     return {photo: cuts for photo, cuts in photos.items() if archive_of(photo.path) in opened}
 
 
-def _cut(photos: Mapping[Key, Sequence[Cut]], settings: Settings) -> Iterator[tuple[Face, NDArray[np.uint8]]]:
-    """Each face, uint8 (CHIP_PX, CHIP_PX, 3), or photo, no larger, that can be had: cut by Spark's workers."""
+def _cut(photos: Mapping[Key, Sequence[Cut]], settings: Settings) -> Iterator[tuple[Face, NDArray[np.uint8] | None]]:
+    """Each face, uint8 (CHIP_PX, CHIP_PX, 3), or photo, no larger, of the photos that are still there.
+
+    None where a photo cannot be decoded. Spark's workers read and cut them.
+    """
     if not photos:
         return
     cuts = {photo.path: list(wanted) for photo, wanted in photos.items()}
     with open_session(settings) as spark, leniently(spark), step(spark, "cut faces from the photos for the report"):
         contents = read_again(spark, list(photos), settings).select("path", "content")
         for row in contents.mapInPandas(_cutter(cuts, settings.max_pixels), CUT).toLocalIterator(prefetchPartitions=True):
-            yield Face(row.path, row.face), np.frombuffer(row.pixels, np.uint8).reshape(row.height, row.width, 3)
+            pixels = row.pixels and np.frombuffer(row.pixels, np.uint8).reshape(row.height, row.width, 3)
+            yield Face(row.path, row.face), pixels
 
 
 def _cutter(
     cuts: Mapping[str, Sequence[Cut]], max_pixels: int
 ) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
-    """What a worker does with photos (path, content): rows of CUT. What cannot be decoded has none."""
+    """What a worker does with photos (path, content): rows of CUT, without pixels where it cannot be decoded."""
 
     def cut_photos(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
@@ -125,9 +131,9 @@ def _cutter(
                 for wanted in cuts[path]:
                     try:
                         pixels = _pixels(content, wanted, max_pixels)
+                        rows.append((path, wanted.face, *pixels.shape[:2], pixels.tobytes()))
                     except PhotoError:
-                        continue
-                    rows.append((path, wanted.face, *pixels.shape[:2], pixels.tobytes()))
+                        rows.append((path, wanted.face, 0, 0, None))
             yield pd.DataFrame(rows, columns=["path", "face", "height", "width", "pixels"])
 
     return cut_photos
@@ -136,7 +142,7 @@ def _cutter(
 def _pixels(content: bytes, wanted: Cut, max_pixels: int) -> NDArray[np.uint8]:
     """A face upright in its square, or the whole photo; decoded no larger than that needs. Raises PhotoError."""
     if wanted.face == WHOLE:
-        photo = PIL.Image.fromarray(decode(content, max_pixels, CHIP_PX).pixels)
+        photo = PIL.Image.fromarray(decode(content, max_pixels, CHIP_PX, partly=True).pixels)
         photo.thumbnail((CHIP_PX, CHIP_PX))
         return np.asarray(photo)
     image = decode(content, max_pixels, max(wanted.size) * CHIP_PX // max(wanted.side, 1) + 1)

@@ -47,7 +47,7 @@ def report(
         shown = Pictures()
         if faces and not found.is_hashed:
             shown = _pictures(output, found, sample, settings_of(found.run, uri, master, conf))
-        content = page(uri, found, shown, faces and not found.is_hashed).encode()
+        content = page(uri, found, shown, faces and not found.is_hashed, seed).encode()
         output.write(NAME, content)
     return Report(f"{uri.rstrip('/')}/{NAME}", len(content), shown.read, shown.gone, shown.unopened)
 
@@ -61,10 +61,13 @@ def settings_of(run: dict[str, Any], output: str, master: str | None, conf: tupl
 def _pictures(output: Output, found: Figures, sample: int, settings: Settings) -> Pictures:
     """The pictures of the report: those shown by themselves, and the mean faces."""
     of_groups = {group: paths[:FACES_OF_A_GROUP] for group, paths in found.members.items()}
-    averaged: dict[str | None, list[str]] = {None: found.sampled[:sample], **of_groups}
+    averaged: dict[str | Face | None, list[str]] = {None: found.sampled[:sample], **of_groups}
+    for suspect in found.suspects or ():  # the rest of its group
+        others = [path for path in found.members[suspect.group] if path != suspect.path]
+        averaged[Face(suspect.path, suspect.face)] = others[:FACES_OF_A_GROUP]
     shown = [Face(suspect.path, suspect.face) for suspect in found.suspects or ()]
     shown += [Face(group.medoid, 0) for group in found.largest]
-    shown += [Face(photo.path, WHOLE) for photo in found.without_face]
+    shown += [Face(photo.path, WHOLE) for photo in (*found.failed, *found.without_face)]
     # What is shown by itself comes first, where not all can be had.
     paths = list(dict.fromkeys([face.path for face in shown] + [path for some in averaged.values() for path in some]))
     rows = output.current("faces", "width", "height", paths=paths)
