@@ -40,9 +40,9 @@ def decode(content: bytes, max_pixels: int, enough_px: int | None = None, partly
     """Upright RGB pixels of a photo.
 
     content: the file's bytes. enough_px: a JPEG of which the longer side is a multiple (2, 4, 8) of this or more is
-    decoded at that part of its size, which libjpeg does in that part of the time. partly: what there is of an image that
-    ends early is enough, to show it. The pixels are C-contiguous, turned
-    by EXIF orientation, transparency over white, the first frame of several, 16 bits scaled to 8.
+    decoded at that part of its size, which libjpeg does in that part of the time. partly: of an image that ends
+    early, what there is of it. The pixels are C-contiguous, turned by EXIF orientation, transparency over white, the
+    first frame of several, 16 bits scaled to 8.
     Raises PhotoError (empty, too_large, truncated, unsupported, unreadable) and nothing else.
     """
     if not content:

@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A bar, px; low, high and count: what it stands for."""
+    """A bar, px; low, high and holds: what it stands for, and how many."""
 
     x: float
     y: float
@@ -41,7 +41,7 @@ class Bar(NamedTuple):
     height: float
     low: float
     high: float
-    count: int
+    holds: int
 
 
 class Series(NamedTuple):

@@ -3,7 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,7 +46,8 @@ class Step(NamedTuple):
     share: float
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True)
+class Group:
     """A row of groups/; spread: the mean distance of its faces to its mean."""
 
     group: str
@@ -57,7 +58,8 @@ class Group(NamedTuple):
     nearest_distance: float | None
 
 
-class Suspect(NamedTuple):
+@dataclass(frozen=True)
+class Suspect:
     """A face that does not seem to belong to its group: a row of outliers/."""
 
     path: str
@@ -83,11 +85,11 @@ class Sizes(NamedTuple):
 class Figures:
     """What the report says.
 
-    run, mean, statistics: the documents; failed, without_face: the first photos that could not be used, and the first in
-    which no face counts; groups: the largest of n_groups; suspects: the worst faces of each of WRONG,
-    None where nobody has looked for them; verdicts: how many there are of each; distances: of sampled faces to the mean of all; places: of some of them on the first two principal components, by
-    group, those of no large group by ""; sampled: photos with a face, in the order of the seed; members: the same of
-    each group that is shown.
+    run, mean, statistics: the documents; failed, without_face: the first photos that could not be used, and the first
+    in which no face counts; groups: the largest of n_groups; suspects: the worst faces of each of WRONG, None where
+    nobody has looked for them; verdicts: how many there are of each; distances: of sampled faces to the mean of all;
+    places: of some of them on the first two principal components, by group, those of no large group by ""; sampled:
+    photos with a face, in the order of the seed; members: the same of each group that is shown.
     """
 
     run: dict[str, Any]
@@ -197,7 +199,7 @@ def _groups(output: Output) -> list[Group]:
     """The groups, the largest first."""
     if not output.exists("groups"):
         return []
-    table = output.table("groups", Group._fields).sort_by([("count", "descending"), ("group", "ascending")])
+    table = output.table("groups", columns_of(Group)).sort_by([("count", "descending"), ("group", "ascending")])
     return [Group(**row) for row in table.to_pylist()]
 
 
@@ -208,7 +210,9 @@ def _suspects(output: Output, rows: pa.Table) -> tuple[list[Suspect] | None, dic
     """
     if not output.exists("outliers"):
         return None, {}
-    table = output.table("outliers", Suspect._fields).join(rows.select(["path", "group"]), ["path", "group"], join_type="left semi")
+    table = output.table("outliers", columns_of(Suspect)).join(
+        rows.select(["path", "group"]), ["path", "group"], join_type="left semi"
+    )
     found = {verdict: pc.sum(pc.equal(table["verdict"], verdict)).as_py() or 0 for verdict in VERDICTS}
     table = table.sort_by([("label_score", "ascending"), ("path", "ascending"), ("face", "ascending")])
     of_each = [table.filter(pc.equal(table["verdict"], verdict))[:SUSPECTS_SHOWN] for verdict in WRONG]
@@ -225,6 +229,11 @@ def _members(with_face: pa.Table, groups: list[Group], suspects: list[Suspect], 
     for path, group in zip(some["path"].to_pylist(), some["group"].to_pylist(), strict=True):
         members[group].append(path)
     return {group: in_order(paths, seed) for group, paths in members.items()}
+
+
+def columns_of(kind: type[Group | Suspect]) -> list[str]:
+    """The columns of a table that rows of this kind have."""
+    return [column.name for column in fields(kind)]
 
 
 def _sizes(counts: list[int]) -> list[Sizes]:

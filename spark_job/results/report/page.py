@@ -4,6 +4,7 @@ import base64
 import hashlib
 import posixpath
 import shlex
+from collections.abc import Callable
 from datetime import datetime
 from importlib.resources import files
 from typing import Any
@@ -58,13 +59,15 @@ HASH_SHOWN = 12  # digits of a name's hash
 
 def page(uri: str, found: Figures, pictures: Pictures, faces: bool, seed: int) -> str:
     """The page of an output. faces: whether it has pictures of people; seed: that chose them."""
-    environment = environment_of(found.is_hashed, folder := folder_of(found))
-    return environment.get_template("report.html.j2").render(
+    folder = folder_of(found)
+    return render(
+        "report.html.j2",
+        _hash if found.is_hashed else printable,
+        folder,
         uri=uri,
         found=found,
         pictures=pictures,
         faces=faces,
-        folder=folder,
         seed=seed,
         Face=Face,
         whole=WHOLE,
@@ -79,7 +82,6 @@ def page(uri: str, found: Figures, pictures: Pictures, faces: bool, seed: int) -
         words=WORDS,
         command=command(found.run),
         shown_settings={k: v for k, v in found.run["settings"].items() if k not in NOT_SHOWN},
-        **assets(),
     )
 
 
@@ -90,27 +92,31 @@ def folder_of(found: Figures) -> str:
     return posixpath.commonprefix([path[: path.rfind("/") + 1] for path in photos]).rpartition("/")[0] + "/"
 
 
-def environment_of(is_hashed: bool = False, folder: str = "") -> Environment:
-    """Jinja's: all that is no markup of ours is escaped, and what is not defined is an error.
+def render(template: str, name: Callable[[str], str] = printable, folder: str = "", **values: Any) -> str:
+    """A page: all that is no markup of ours is escaped, and what is not defined is an error.
 
-    Its filters name and path show those of groups and photos: hashes by their first digits, paths without folder.
+    name: how names are shown; folder: what is left out before those of photos.
     """
-    name = _hash if is_hashed else printable
-    made = Environment(
+    environment = Environment(
         loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    made.filters |= {"name": name, "path": lambda path: name(path.removeprefix(folder)), "plural": _plural, "printable": printable, "day": _day, "share": _share}
-    return made
-
-
-def assets() -> dict[str, Any]:
-    """style and script as they stand in the page, and the policy that allows these and nothing else."""
+    environment.filters |= {
+        "name": name,
+        "path": lambda path: name(path.removeprefix(folder)),
+        "printable": printable,
+        "plural": _plural,
+        "day": _day,
+        "share": _share,
+    }
     style, script = _asset("style.css"), _asset("script.js")
+    # Nothing from outside, and no script or style but these.
     policy = (
         f"default-src 'none'; img-src data:; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    return {"style": Markup(style), "script": Markup(script), "policy": policy}  # noqa: S704 files of this package
+    own = {"style": Markup(style), "script": Markup(script)}  # noqa: S704 files of this package
+    text: str = environment.get_template(template).render(policy=policy, folder=folder, **own, **values)
+    return text
 
 
 def _asset(name: str) -> str:

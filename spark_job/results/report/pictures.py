@@ -53,7 +53,7 @@ class Mean(NamedTuple):
     """The picture of a mean of so many faces, as a data: URI."""
 
     picture: str
-    count: int
+    faces: int
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,9 @@ def _cut(photos: Mapping[Key, Sequence[Cut]], settings: Settings) -> Iterator[tu
     cuts = {photo.path: list(wanted) for photo, wanted in photos.items()}
     with open_session(settings) as spark, leniently(spark), step(spark, "cut faces from the photos for the report"):
         contents = read_again(spark, list(photos), settings).select("path", "content")
-        for row in contents.mapInPandas(_cutter(cuts, settings.max_pixels), CUT).toLocalIterator(prefetchPartitions=True):
+        for row in contents.mapInPandas(_cutter(cuts, settings.max_pixels), CUT).toLocalIterator(
+            prefetchPartitions=True
+        ):
             pixels = row.pixels and np.frombuffer(row.pixels, np.uint8).reshape(row.height, row.width, 3)
             yield Face(row.path, row.face), pixels
 

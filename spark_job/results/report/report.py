@@ -7,11 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spark_job.results.output import Output, reading
+from spark_job.errors import SettingsError
+from spark_job.inputs.again import Key
+from spark_job.results.output import Output, local_folder, reading
 from spark_job.results.report.figures import Figures, figures
 from spark_job.results.report.page import page
 from spark_job.results.report.pictures import WHOLE, Cut, Face, Pictures, pictures
-from spark_job.inputs.again import Key
 from spark_job.settings import Settings, options
 
 FACES_OF_A_GROUP = 40  # in the picture of its mean
@@ -20,13 +21,26 @@ NAME = "report.html"
 
 @dataclass(frozen=True)
 class Report:
-    """What facemean report wrote, and of how many photos its pictures are; gone: those that are no more what they were."""
+    """page: the URI of what was written; of its pictures' photos, how many were read, were gone or another by now, and
+    lie in archives beyond those that are opened."""
 
     page: str
     bytes: int
     photos_read: int
     photos_gone: int
     photos_unopened: int
+
+    @property
+    def says(self) -> str:
+        """A line for a person."""
+        told = [f"{self.bytes / 1e6:.1f} MB" if self.bytes >= 1e6 else f"{self.bytes // 1000} kB"]
+        for count, what in (
+            (self.photos_read, "photos read for its pictures"),
+            (self.photos_gone, "gone or changed since"),
+            (self.photos_unopened, "in archives that were not opened"),
+        ):
+            told += [f"{count:,} {what}"] if count else []
+        return f"report: open {self.page} in a browser ({', '.join(told)})"
 
 
 def report(
@@ -40,8 +54,11 @@ def report(
     """Write OUTPUT/report.html, whole or not at all.
 
     faces: with pictures of people, unless names are hashed; sample: of how many photos the mean face is; seed: chooses
-    them; master, conf: Spark's. Raises OutputError; InputError where the photos' storage does not answer.
+    them; master, conf: Spark's. Raises OutputError, SettingsError; InputError where the storage of the photos does not
+    answer.
     """
+    if sample < 1:
+        raise SettingsError(f"--sample {sample} is less than 1")
     with reading(uri, master, conf) as output:
         found = figures(output, seed)
         shown = Pictures()
@@ -49,7 +66,9 @@ def report(
             shown = _pictures(output, found, sample, settings_of(found.run, uri, master, conf))
         content = page(uri, found, shown, faces and not found.is_hashed, seed).encode()
         output.write(NAME, content)
-    return Report(f"{uri.rstrip('/')}/{NAME}", len(content), shown.read, shown.gone, shown.unopened)
+    folder = local_folder(uri)
+    page_uri = f"{uri.rstrip('/')}/{NAME}" if folder is None else (folder.absolute() / NAME).as_uri()
+    return Report(page_uri, len(content), shown.read, shown.gone, shown.unopened)
 
 
 def settings_of(run: dict[str, Any], output: str, master: str | None, conf: tuple[str, ...]) -> Settings:
@@ -60,8 +79,8 @@ def settings_of(run: dict[str, Any], output: str, master: str | None, conf: tupl
 
 def _pictures(output: Output, found: Figures, sample: int, settings: Settings) -> Pictures:
     """The pictures of the report: those shown by themselves, and the mean faces."""
-    of_groups = {group: paths[:FACES_OF_A_GROUP] for group, paths in found.members.items()}
-    averaged: dict[str | Face | None, list[str]] = {None: found.sampled[:sample], **of_groups}
+    averaged: dict[str | Face | None, list[str]] = {None: found.sampled[:sample]}
+    averaged |= {group: paths[:FACES_OF_A_GROUP] for group, paths in found.members.items()}
     for suspect in found.suspects or ():  # the rest of its group
         others = [path for path in found.members[suspect.group] if path != suspect.path]
         averaged[Face(suspect.path, suspect.face)] = others[:FACES_OF_A_GROUP]
