@@ -5,10 +5,16 @@ A command imports what it needs when it runs: those that only read an output ans
 
 import argparse
 from collections.abc import Callable
-from dataclasses import Field
-from typing import Any, NamedTuple
+from contextlib import nullcontext
+from dataclasses import Field, asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spark_job.settings import Settings, flag, options
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from spark_job.console import Console
 
 DONE, FAILED, TOO_MANY_FAILED, DIFFERENT = 0, 1, 3, 4
 
@@ -25,6 +31,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a folder, glob, archive, Parquet table or URL")
     parser.add_argument("--output", required=True, metavar="URI", help="the folder of the results and the checkpoint")
     add_options(parser)
+    parser.add_argument("--report", action="store_true", help="at its end, find the outliers and write report.html")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
 
@@ -33,11 +40,49 @@ def _run(chosen: dict[str, Any]) -> int:
     from spark_job.console import Console
     from spark_job.pipeline import run
     from spark_job.results.result import summary
+    from spark_job.spark.session import open_session
 
-    console = Console(chosen.pop("quiet"), chosen.pop("json"))
-    result = run(Settings(**chosen), console=console)
-    console.show(summary(result))
+    quiet, as_json, with_report = (chosen.pop(name) for name in ("quiet", "json", "report"))
+    console, settings = Console(quiet, as_json), Settings(**chosen)
+    with open_session(settings) if with_report else nullcontext() as spark:  # one for both
+        result = run(settings, spark, console)
+        console.show(summary(result))
+        if with_report:
+            _write_report(settings, spark, Console(quiet or as_json))
     return TOO_MANY_FAILED if result.too_many_failed else DONE
+
+
+def _write_report(settings: Settings, spark: "SparkSession | None", console: "Console") -> None:
+    """The report of a run that has just ended, with its outliers where it has groups."""
+    from spark_job.results.outliers import outliers
+    from spark_job.results.report.report import report
+
+    if settings.group_by != "none":
+        outliers(settings.output, spark=spark)
+    made = report(settings.output)
+    console.tell(asdict(made), [made.says])
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("uri", metavar="OUTPUT", help="what a run had as --output")
+    parser.add_argument(
+        "--no-faces", dest="faces", action="store_false", help="without pictures of people, and without the map"
+    )
+    parser.add_argument(
+        "--sample", type=int, default=2000, metavar="N", help="how many photos the mean face is of (default 2000)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another sample (default 0)")
+    add_reading(parser)
+
+
+def _report(chosen: dict[str, Any]) -> int:
+    from spark_job.console import Console
+    from spark_job.results.report.report import report
+
+    console = Console(as_json=chosen.pop("json"))
+    made = report(**chosen)
+    console.tell(asdict(made), [made.says])
+    return DONE
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
@@ -82,6 +127,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         help="how often chance alone is told as a difference (default 0.01)",
     )
     parser.add_argument("--force", action="store_true", help="compare results of other models, too")
+    parser.add_argument("--html", metavar="FILE", help="write it as a page, too, to a file of this machine")
     add_reading(parser)
 
 
@@ -89,9 +135,12 @@ def _compare(chosen: dict[str, Any]) -> int:
     from spark_job.console import Console
     from spark_job.results.compare import compare
     from spark_job.results.comparison import document, shown
+    from spark_job.results.report.compared import write_comparison
 
-    console = Console(as_json=chosen.pop("json"))
+    console, html = Console(as_json=chosen.pop("json")), chosen.pop("html")
     found = compare(**chosen)
+    if html:
+        write_comparison(found, html)
     console.tell(document(found), shown(found))
     return DIFFERENT if found.verdict == "different" else DONE
 
@@ -134,6 +183,7 @@ def _overlap(chosen: dict[str, Any]) -> int:
 COMMANDS = {
     "run": Command("encode photos and take the mean", _add_run, _run),
     "show": Command("say what an output holds, also while a run goes on", _add_show, _show),
+    "report": Command("write a page with pictures into an output: report.html", _add_report, _report),
     "outliers": Command("find the photos that do not belong to their group", _add_outliers, _outliers),
     "overlap": Command("find the groups that are one person, in one output or in two", _add_overlap, _overlap),
     "match": Command("say which groups of an output a photo's faces are nearest to", _add_match, _match),

@@ -28,3 +28,11 @@ def aligner(predictor: Any) -> Aligner:
         return landmarks, dlib.get_face_chip(image, shape, size=CHIP_PX, padding=CHIP_PADDING)
 
     return align
+
+
+def chip(image: NDArray[np.uint8], landmarks: NDArray[np.float64], size: int, padding: float) -> NDArray[np.uint8]:
+    """The face that has these landmarks (5 or 68, 2) px, upright in uint8 (size, size, 3), as dlib lays a chip."""
+    points = dlib.points([dlib.point(*point) for point in landmarks.round().astype(int).tolist()])
+    shape = dlib.full_object_detection(dlib.rectangle(0, 0, 0, 0), points)
+    cut: NDArray[np.uint8] = dlib.get_face_chip(image, shape, size=size, padding=padding)
+    return cut

@@ -36,18 +36,19 @@ class Image(NamedTuple):
         return self.width / len(self.pixels[0])
 
 
-def decode(content: bytes, max_pixels: int, enough_px: int | None = None) -> Image:
+def decode(content: bytes, max_pixels: int, enough_px: int | None = None, partly: bool = False) -> Image:
     """Upright RGB pixels of a photo.
 
     content: the file's bytes. enough_px: a JPEG of which the longer side is a multiple (2, 4, 8) of this or more is
-    decoded at that part of its size, which libjpeg does in that part of the time. The pixels are C-contiguous, turned
-    by EXIF orientation, transparency over white, the first frame of several, 16 bits scaled to 8.
+    decoded at that part of its size, which libjpeg does in that part of the time. partly: of an image that ends
+    early, what there is of it. The pixels are C-contiguous, turned by EXIF orientation, transparency over white, the
+    first frame of several, 16 bits scaled to 8.
     Raises PhotoError (empty, too_large, truncated, unsupported, unreadable) and nothing else.
     """
     if not content:
         raise PhotoError("empty", "the file has no bytes")
     try:
-        with _strict_pillow(), PIL.Image.open(io.BytesIO(content), formats=FORMATS) as file:
+        with _strict_pillow(partly), PIL.Image.open(io.BytesIO(content), formats=FORMATS) as file:
             width, height = file.size
             if width * height > max_pixels:
                 raise PhotoError(
@@ -79,13 +80,13 @@ def _at_least(enough_px: int, width: int, height: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _strict_pillow() -> Iterator[None]:
-    """Pillow with its check of truncated files on, whatever another library in the process set.
+def _strict_pillow(partly: bool) -> Iterator[None]:
+    """Pillow with its check of truncated files on, unless they will do, whatever another library in the process set.
 
     Importing face_recognition sets LOAD_TRUNCATED_IMAGES, and half a JPEG then decodes without an error.
     The check of size is ours, and the warnings of damaged metadata are of no use in a worker's log.
     """
-    truncated, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    truncated, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, partly
     max_pixels, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
     try:
         with warnings.catch_warnings():

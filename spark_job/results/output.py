@@ -1,5 +1,6 @@
 """Output: the results of a run, as what comes after it reads them: without the inputs, without Spark where it can."""
 
+import functools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,9 @@ ADDED = {"photos": [pa.field("processor", pa.string())]}
 class Output(NamedTuple):
     """One output, as its storage gives it.
 
-    exists: whether a file or folder is there; file: its bytes; table: (name, columns[, settings_id]) -> those columns
-    of a Parquet table, of all rows or of those of one settings_id; is_held: whether a run holds it.
+    exists: whether a file or folder is there; file: its bytes; table: (name, columns[, settings_id[, paths]]) -> those
+    columns of a Parquet table, of all rows or of those of one settings_id and of these paths; is_held: whether a run
+    holds it; write: replace a file, whole or not at all.
     """
 
     uri: str
@@ -40,6 +42,7 @@ class Output(NamedTuple):
     file: Callable[[str], bytes]
     table: Callable[..., pa.Table]
     is_held: Callable[[], bool]
+    write: Callable[[str, bytes], None]
 
     def document(self, name: str) -> dict[str, Any] | None:
         """mean.json, run.json or statistics.json; None where there is none yet. Raises OutputError."""
@@ -51,21 +54,22 @@ class Output(NamedTuple):
             raise OutputError(f"{self.uri}/{name} is damaged ({error}): run again, which writes it anew") from None
         return document
 
-    def current(self, *columns: str) -> pa.Table:
+    def current(self, *columns: str, paths: Sequence[str] | None = None) -> pa.Table:
         """KEY, group and these columns of the one row of each photo of the latest run, sorted by path.
 
-        They are null where a photo has no row. Of several rows of one photo, one that says what is in it counts, as in
-        table/store.py.
+        paths: of these photos alone, all rows being read and few kept. Columns are null where a photo has no row. Of
+        several rows of one photo, one that says what is in it counts, as in table/store.py.
         """
         run = self.document("run.json")
         if run is None:
             raise OutputError(f"{self.uri} has no run.json: it is no output of this version's; run again into it")
-        listing = self.table("listing", [*KEY, "group"])
+        listing = self.table("listing", [*KEY, "group"], None, paths)
         if not self.exists("photos"):  # of a run that has just begun
             for name in columns:
                 listing = listing.append_column(name, pa.nulls(len(listing)))
             return listing
-        rows = self.table("photos", [*KEY, *columns, "decode_ms"], run["settings_id"])
+        wanted = dict.fromkeys([*KEY, *columns, "decode_ms"])
+        rows = self.table("photos", list(wanted), run["settings_id"], paths)
         place = pa.array(np.arange(len(rows)))
         rank = pc.add(pc.multiply(pc.is_valid(rows["decode_ms"]).cast(pa.int64()), len(rows)), place)
         best = rows.select(KEY).append_column("rank", rank).group_by(KEY).aggregate([("rank", "max")])
@@ -93,8 +97,10 @@ def reading(uri: str, master: str | None = None, conf: tuple[str, ...] = ()) -> 
             lambda name: (folder / name).read_bytes(),
             lambda *table: _local_table(folder, *table),
             lambda: is_locked(folder),
+            lambda name, content: _replace(folder / name, content),
         )
         return
+    from spark_job.results.documents import write_file
     from spark_job.settings import Settings
     from spark_job.spark.session import open_session
     from spark_job.table.store import open_output
@@ -107,6 +113,7 @@ def reading(uri: str, master: str | None = None, conf: tuple[str, ...] = ()) -> 
             output.read,
             lambda *table: _spark_table(spark, output, *table),
             lambda: is_leased(output),
+            functools.partial(write_file, output),
         )
 
 
@@ -128,14 +135,33 @@ def current_rows(spark: "SparkSession", output: "FileSystem", *columns: str) -> 
     return current(listing, PhotosTable(spark, output, identity).rows(), *columns)
 
 
-def _local_table(folder: Path, name: str, columns: Sequence[str], settings_id: str | None = None) -> pa.Table:
+def _replace(path: Path, content: bytes) -> None:
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}") from None
+
+
+def _local_table(
+    folder: Path,
+    name: str,
+    columns: Sequence[str],
+    settings_id: str | None = None,
+    paths: Sequence[str] | None = None,
+) -> pa.Table:
     files = [str(path) for path in sorted((folder / name).glob("*.parquet"))]
     if not files:
         raise OutputError(f"{folder}/{name} is not there: run again into this output")
     schema = ds.dataset(files[:1], format=PARQUET).schema
     for field in ADDED.get(name, []):
         schema = schema if field.name in schema.names else schema.append(field)
-    wanted = None if settings_id is None else ds.field("settings_id") == settings_id
+    wanted = ds.scalar(True)
+    if settings_id is not None:
+        wanted &= ds.field("settings_id") == settings_id
+    if paths is not None:
+        wanted &= ds.field("path").isin(pa.array(paths, pa.string()))
     try:
         return _utc(ds.dataset(files, schema=schema, format=PARQUET).to_table(columns=list(columns), filter=wanted))
     except (OSError, pa.ArrowInvalid) as error:
@@ -143,11 +169,18 @@ def _local_table(folder: Path, name: str, columns: Sequence[str], settings_id: s
 
 
 def _spark_table(
-    spark: "SparkSession", output: "FileSystem", name: str, columns: Sequence[str], settings_id: str | None = None
+    spark: "SparkSession",
+    output: "FileSystem",
+    name: str,
+    columns: Sequence[str],
+    settings_id: str | None = None,
+    paths: Sequence[str] | None = None,
 ) -> pa.Table:
     from spark_job.table.store import PhotosTable, read_table
 
     rows = PhotosTable(spark, output, settings_id).rows() if settings_id else read_table(spark, f"{output.uri}/{name}")
+    if paths is not None:
+        rows = rows.join(spark.createDataFrame([(path,) for path in paths], "path string"), "path", "left_semi")
     return _utc(rows.select(*columns).toArrow())
 
 
