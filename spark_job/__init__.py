@@ -4,10 +4,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from spark_job.errors import FacemeanError
-from spark_job.settings import Settings
-
 if TYPE_CHECKING:
+    from spark_job.errors import FacemeanError
     from spark_job.pipeline import run
     from spark_job.results.compare import compare
     from spark_job.results.match import match
@@ -15,14 +13,18 @@ if TYPE_CHECKING:
     from spark_job.results.overlap import overlap
     from spark_job.results.result import Result
     from spark_job.results.show import show
+    from spark_job.settings import Settings
 
 # ONNX Runtime would keep an identifier of the machine in the user's folder, and send events of its use. Nothing of
 # what people do with faces leaves the machine.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-# Imported when asked for: a worker imports this package too, and needs nothing that they import.
+# Imported when asked for: a worker imports this package too, and needs nothing that they import; and the program sees
+# to what a stop does before it imports anything (stops).
 LAZY = {
+    "FacemeanError": "spark_job.errors",
     "Result": "spark_job.results.result",
+    "Settings": "spark_job.settings",
     "compare": "spark_job.results.compare",
     "match": "spark_job.results.match",
     "outliers": "spark_job.results.outliers",

@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from types import FrameType
@@ -12,11 +11,14 @@ from typing import Any, NoReturn
 if not __package__:  # given to spark-submit as a file: the package is the folder it lies in
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from spark_job.stops import STOPPED, STOPPED_SAYS, heed_stops, is_importing, stop_at_once
+
+if __name__ == "__main__":
+    heed_stops()
+
 from spark_job.commands import COMMANDS, DONE, FAILED, Command, add_options
 from spark_job.errors import FacemeanError
 from spark_job.settings import Settings
-
-STOPPED, STOPPED_SAYS = 130, "stopped: the same command goes on from here"
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,11 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     stopped: list[int] = []
 
     def stop(signum: int, frame: FrameType | None) -> None:
+        if is_importing(frame):
+            stop_at_once(signum, frame)
         if not stopped:  # once: a second one would break off the stopping
             stopped.append(signum)
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, stop)
+    heed_stops(stop)
     logging.disable(logging.ERROR)  # py4j logs the stack of an interrupt, which main tells in a line
     try:
         if "PYSPARK_GATEWAY_PORT" in os.environ:

@@ -1,12 +1,16 @@
 """The command line: what it takes, what it says, and how it exits."""
 
+import functools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -148,3 +152,34 @@ def test_the_job_starts_in_each_of_its_three_ways(command, face_photos, tmp_path
     ]
     done = subprocess.run([*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1])["photos"]["ok"] == 6
+
+
+def catches_stops(process: psutil.Popen) -> bool:
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def imports(process: psutil.Popen) -> bool:
+    return any("numpy" in file.path for file in process.memory_maps())
+
+
+def starts_java(process: psutil.Popen) -> bool:
+    return bool(process.children())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [catches_stops, imports, starts_java])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_in_the_first_seconds_is_one_line_and_leaves_nothing(face_photos, tmp_path, moment, signum):
+    command = [Path(sys.executable).with_name("facemean"), "run", face_photos, "--output", tmp_path / "out"]
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which a run in the background does not
+    process = psutil.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heeding)
+    while not moment(process):
+        time.sleep(0.01)
+    children = process.children(recursive=True)
+    process.send_signal(signum)
+    _, err = process.communicate(timeout=60)
+    said = [line for line in err.splitlines() if "incubator" not in line]
+    assert (process.returncode, said) == (130, ["facemean: stopped: the same command goes on from here"])
+    assert not psutil.wait_procs(children, timeout=60)[1]
+    assert not (tmp_path / "out").exists()

@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.traceback_utils import SCCallSiteSync
 
 from spark_job.settings import Settings
+from spark_job.stops import stops_wait
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # What the figures depend on: set for every run, whatever the caller's session says.
@@ -68,6 +69,8 @@ def spark_session(settings: Settings) -> SparkSession:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         _set_missing(conf, "local.conf")
     conf.set("spark.driver.extraJavaOptions", f"{conf.get('spark.driver.extraJavaOptions', '')} {logging_option()}")
+    with stops_wait():  # a Java process of which Python lets go while it starts is left behind
+        SparkContext._ensure_initialized(conf=conf)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     _tell_no_end_of_java(spark.sparkContext)
