@@ -52,6 +52,9 @@ def test_the_mean_is_numpys_of_the_rows_and_the_files_say_so(spark, settings, fa
     assert {name: row["count"] for name, row in groups.items()} == {"obama": 4, "biden": 2}
     both = sum(row["count"] * np.array(row["mean"]) for row in groups.values()) / 6
     np.testing.assert_allclose(both, document["mean"], rtol=0, atol=1e-15)
+    assert document["mean_of_groups"]["groups"] == document["groups"] == 2
+    halves = np.mean([row["mean"] for row in groups.values()], axis=0)
+    np.testing.assert_allclose(document["mean_of_groups"]["mean"], halves, rtol=0, atol=1e-12)
 
 
 def test_a_rerun_encodes_only_what_is_new_and_forgets_what_is_gone(spark, settings, photos):

@@ -153,7 +153,8 @@ def test_photos_and_archives_in_the_bucket_give_the_mean_of_local_mode(spark, st
     assert remote.mean_sha256 == local.mean_sha256
     results = store.folder / "results" / "mixed"
     assert json.loads((results / "mean.json").read_text())["mean_sha256"] == local.mean_sha256
-    assert {path.name for path in results.iterdir()} == {"mean.json", "mean.npy", "photos", "groups"}
+    names = {"mean.json", "mean.npy", "run.json", "statistics.json", "listing", "photos", "groups"}
+    assert {path.name for path in results.iterdir()} == names
     assert (results / "groups" / "_SUCCESS").exists()
 
 

@@ -105,7 +105,10 @@ class FileSystem:
 
     def names(self) -> list[str]:
         """The names of all that is in a folder, however much, in one call to Java."""
-        paths = self._hadoop.fs.FileUtil.stat2Paths(self._fs.listStatus(self._path()))
+        # Asked of several folders, it gives an array of FileStatus, which stat2Paths takes; of one, S3A gives its own.
+        folders = self._gateway.new_array(self._hadoop.fs.Path, 1)
+        folders[0] = self._path()
+        paths = self._hadoop.fs.FileUtil.stat2Paths(self._fs.listStatus(folders))
         joined = str(self._jvm.scala.Predef.genericWrapArray(paths).mkString("\0"))
         return [posixpath.basename(path) for path in joined.split("\0") if path]
 

@@ -17,7 +17,7 @@ def people(spark):
     """40 photos of 6 people and one of nobody's: rows, and (path, group, embedding) of each face."""
     rng = np.random.default_rng(3)
     centres = rng.normal(0, 0.05, (6, 128))
-    faces = [(f"p{i:02}", f"g{i % 6 % (1 + i % 6)}", centres[i % 6] + rng.normal(0, 0.02, 128)) for i in range(40)]
+    faces = [(f"p{i:02}", f"g{i % 6}", centres[i % 6] + rng.normal(0, 0.02, 128)) for i in range(40)]
     faces = [(path, group, np.float32(vector)) for path, group, vector in faces]
     rows = [(path, 1, None, group, [(vector.tolist(),)]) for path, group, vector in faces]
     return spark.createDataFrame(
