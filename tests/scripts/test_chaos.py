@@ -10,7 +10,9 @@ from spark_job import run
 
 
 @pytest.mark.slow
-def test_a_worker_an_executor_and_the_driver_that_are_killed_or_stopped_change_nothing(spark, settings, tmp_path):
+def test_a_worker_an_executor_and_the_driver_that_are_killed_or_stopped_change_nothing(
+    spark, settings, sample, tmp_path
+):
     photos = archive_of_photos(tmp_path / "photos.tar", 100)
     expected = run(settings(photos, upsample=1), spark)
     fault = short()
