@@ -89,7 +89,8 @@ def folder_of(found: Figures) -> str:
     """The folder or archive that all photos lie in that the page names."""
     photos = [photo.path for photo in (*found.failed, *found.without_face, *(found.suspects or ()))]
     photos += [group.medoid for group in found.largest]
-    return posixpath.commonprefix([path[: path.rfind("/") + 1] for path in photos]).rpartition("/")[0] + "/"
+    common: str = posixpath.commonprefix([path[: path.rfind("/") + 1] for path in photos])
+    return common.rpartition("/")[0] + "/"
 
 
 def render(template: str, name: Callable[[str], str] = printable, folder: str = "", **values: Any) -> str:
