@@ -82,10 +82,13 @@ def _blocks(probes: Vectors, gallery: Vectors) -> Iterator[tuple[Labels, NDArray
         yield groups, distances
 
 
-def figures(genuine: Floats, others: Impostors, probes: Vectors, gallery: Vectors) -> dict[str, Any]:
-    """What is told of one kind of comparison: counts, equal error rate, thresholds, ROC, histogram."""
+def figures(genuine: Floats, others: Impostors, probes: Vectors, gallery: Vectors, met: int = 1) -> dict[str, Any]:
+    """What is told of one kind of comparison: counts, equal error rate, thresholds, ROC, histogram.
+
+    met: how often each comparison of two people is among the others.
+    """
     counts = np.bincount(_bins(genuine), minlength=BINS)
-    total = int(others.counts.sum())
+    total = int(others.counts.sum()) // met
     true_matches, false_matches = _rates(counts), _rates(others.counts)
     at = {rate: _highest(false_matches, float(rate)) for rate in RATES if total * float(rate) >= MIN_FALSE_MATCHES}
     intervals = bootstrap(others.near, probes.groups, gallery.groups, [float(rate) for rate in at])
@@ -112,7 +115,7 @@ def figures(genuine: Floats, others: Impostors, probes: Vectors, gallery: Vector
         "histogram": {
             "edges": EDGES[::BINS_A_BAR].tolist(),
             "genuine": counts.reshape(-1, BINS_A_BAR).sum(axis=1).tolist(),
-            "impostor": others.counts.reshape(-1, BINS_A_BAR).sum(axis=1).tolist(),
+            "impostor": (others.counts.reshape(-1, BINS_A_BAR).sum(axis=1) // met).tolist(),
         },
     }
 
@@ -123,7 +126,7 @@ def bootstrap(
     """The interval of the threshold of each false match rate, from people drawn with replacement.
 
     Comparisons that share a person are not independent: one of two people counts as often as the one was drawn times
-    as often as the other (the vertex bootstrap; Fogliato, Patil and Perona, 2024, doi 10.1007/s11263-024-02078-8).
+    as often as the other (the vertex bootstrap; Fogliato, Patil and Perona, arXiv 2306.01198).
     near: the nearest comparisons, of distance, group and group; probes, gallery: the groups of all that are compared.
     """
     distance, a, b = near
