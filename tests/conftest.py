@@ -19,6 +19,8 @@ from pyspark.sql import SparkSession
 from spark_job import Settings, run
 from spark_job.spark.session import spark_session
 
+pytest_plugins = ("results.report.reported",)
+
 # Listed with the detector that costs least: what a test is about is rarely the detector.
 FAST = {"detector": "hog", "max_failed": 1.0}
 # Jitters, so that a run on a cluster takes some seconds without many photos.

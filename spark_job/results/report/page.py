@@ -89,8 +89,8 @@ def folder_of(found: Figures) -> str:
     """The folder or archive that all photos lie in that the page names."""
     photos = [photo.path for photo in (*found.failed, *found.without_face, *(found.suspects or ()))]
     photos += [group.medoid for group in found.largest]
-    common: str = posixpath.commonprefix([path[: path.rfind("/") + 1] for path in photos])
-    return common.rpartition("/")[0] + "/"
+    shared: str = posixpath.commonprefix([path[: path.rfind("/") + 1] for path in photos])
+    return shared[: shared.rfind("/") + 1]
 
 
 def render(template: str, name: Callable[[str], str] = printable, folder: str = "", **values: Any) -> str:
@@ -121,7 +121,7 @@ def render(template: str, name: Callable[[str], str] = printable, folder: str = 
 
 
 def _asset(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
+    return (files("spark_job.results.report") / name).read_text(encoding="utf-8")
 
 
 def command(run: dict[str, Any]) -> str:
