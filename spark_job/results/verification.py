@@ -122,12 +122,14 @@ def _means(sample: Sample) -> dict[str, Any]:
     """The mean of one half of a group's faces with that of the other half, and with those of other groups."""
     groups = np.flatnonzero(sample.counts >= 2)
     groups = np.sort(random().permutation(groups)[: int(MAX_COMPARISONS**0.5)])
-    halves = []
-    for half in (0, 1):
-        which = (sample.ranks % 2 == half) & np.isin(sample.faces.groups, groups)
-        vectors, labels = sample.faces.take(which)
-        starts = np.flatnonzero(np.diff(labels, prepend=-1))
-        sums = np.add.reduceat(vectors, starts)
-        halves.append(Vectors(sums / np.diff([*starts, len(labels)])[:, None], groups))
-    genuine = np.linalg.norm(halves[0].vectors - halves[1].vectors, axis=1)
-    return figures(genuine, impostors(*halves), *halves)
+    one, other = (_half(sample, half, groups) for half in (0, 1))
+    genuine = np.linalg.norm(one.vectors - other.vectors, axis=1)
+    return figures(genuine, impostors(one, other), one, other)
+
+
+def _half(sample: Sample, half: int, groups: Labels) -> Vectors:
+    """The means of every other face of these groups."""
+    which = (sample.ranks % 2 == half) & np.isin(sample.faces.groups, groups)
+    vectors, labels = sample.faces.take(which)
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    return Vectors(np.add.reduceat(vectors, starts) / np.diff([*starts, len(labels)])[:, None], groups)
