@@ -104,10 +104,13 @@ class FileSystem:
         return list(self._fs.listStatus(self._path()))
 
     def names(self) -> list[str]:
-        """The names of all that is in a folder, however much, in one call to Java."""
-        paths = self._hadoop.fs.FileUtil.stat2Paths(self._fs.listStatus(self._path()))
-        joined = str(self._jvm.scala.Predef.genericWrapArray(paths).mkString("\0"))
-        return [posixpath.basename(path) for path in joined.split("\0") if path]
+        """The names of all that is in a folder, in few calls to Java however many they are."""
+        folder = self._gateway.new_array(self._hadoop.fs.Path, 1)
+        folder[0] = self._path()
+        # Of an array of folders, since the answer is then one of FileStatus, which py4j wants by its very class.
+        statuses = self._fs.listStatus(folder)
+        paths = self._jvm.scala.Predef.genericWrapArray(self._hadoop.fs.FileUtil.stat2Paths(statuses))
+        return [posixpath.basename(path) for path in str(paths.mkString("\0")).split("\0") if path]
 
     @property
     def local_path(self) -> str:
