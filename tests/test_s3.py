@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from bomb_archives import lying_zip, sparse_tar, zeros_tgz
 from conftest import FAST, ROOT
 from helpers import SPARK, fetched, listens, skip, wait_for
 from py4j.protocol import Py4JJavaError
@@ -169,6 +171,21 @@ def test_keys_with_odd_names_are_photos_too_and_a_bucket_is_a_folder(spark, stor
     assert result.photos["listed"] == len(ODD_NAMES) + 2
     again = run(chosen, spark)
     assert (again.encoded, again.mean_sha256) == (0, result.mean_sha256)
+
+
+def test_bombs_in_a_bucket_are_refused_before_java_opens_them(spark, store, settings, photos, tmp_path):
+    bombs = (
+        sparse_tar(tmp_path / "sparse.tar"),
+        zeros_tgz(tmp_path / "zeros.tgz", 17),
+        lying_zip(tmp_path / "l.zip", 40),
+    )
+    put(spark, "photos", {f"bombs/{path.name}": path for path in bombs})
+    put(spark, "photos", {"bombs/good.zip": Path(shutil.make_archive(str(tmp_path / "good"), "zip", photos))})
+    result = run(settings("s3a://photos/bombs"), spark)
+    rows = spark.read.parquet(f"{result.output}/photos").where("status != 'ok'").collect()
+    assert {row.path: row.status for row in rows} == {f"s3a://photos/bombs/{path.name}": "too_large" for path in bombs}
+    assert all(row.message.startswith("the archive is not opened") for row in rows)
+    assert result.count == 6
 
 
 def test_of_several_that_create_a_file_at_once_one_does(output):

@@ -1,15 +1,16 @@
 """An archive that would take Java's memory, or time without end, is refused before Spark opens it."""
 
-import copy
 import gzip
 import io
+import secrets
 import struct
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 
 import pytest
+from bomb_archives import MIB, long_header_tar, lying_zip, old_sparse_tar, overlapping_zip, sparse_tar, zeros_tgz
+from py4j.protocol import Py4JJavaError
 
 from spark_job import run
 from spark_job.inputs import bombs, zips
@@ -17,10 +18,11 @@ from spark_job.inputs.bombs import BombError
 from spark_job.inputs.looks import look_through
 from spark_job.inputs.sources import open_inputs
 from spark_job.inputs.zips import check_inflated
+from spark_job.spark.copies import with_copies
+from spark_job.spark.hadoop import reason
 from spark_job.spark.session import open_session
 
 MAX_BYTES = 2**26
-MIB = 2**20
 
 
 def refusal(path: Path, max_bytes: int = MAX_BYTES) -> str | None:
@@ -30,67 +32,6 @@ def refusal(path: Path, max_bytes: int = MAX_BYTES) -> str | None:
     except BombError as bomb:
         return str(bomb)
     return None
-
-
-def sparse_tar(path: Path) -> Path:
-    """10 KiB that hold a file of 3 GB."""
-    size = str(3 * 10**9)
-    sparse = {"major": "0", "minor": "1", "name": "a.jpg", "size": size, "numblocks": "1", "map": f"{size},0"}
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-        entry = tarfile.TarInfo("a.jpg")
-        entry.pax_headers = {f"GNU.sparse.{key}": value for key, value in sparse.items()}
-        archive.addfile(entry)
-    return path
-
-
-def old_sparse_tar(path: Path) -> Path:
-    entry = tarfile.TarInfo("a.jpg")
-    entry.type = tarfile.GNUTYPE_SPARSE
-    path.write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
-    return path
-
-
-def long_header_tar(path: Path, kind: bytes = tarfile.GNUTYPE_LONGNAME) -> Path:
-    """A name of 2 GB."""
-    entry = tarfile.TarInfo("././@LongLink")
-    entry.type, entry.size = kind, 2**31
-    path.write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
-    return path
-
-
-def zeros_tgz(path: Path, times: int) -> Path:
-    """A file of zeros in a tar.gz, of 64 MiB for each time: 64 KiB each."""
-    entry = tarfile.TarInfo("zeros.jpg")
-    entry.size = times * 64 * MIB
-    path.write_bytes(gzip.compress(entry.tobuf()) + gzip.compress(bytes(64 * MIB)) * times)
-    return path
-
-
-def lying_zip(path: Path, times: int) -> Path:
-    """A zip of an entry that says 1000 bytes, and holds 64 MiB of zeros for each time."""
-    deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    zeros = deflater.compress(bytes(64 * MIB)) + deflater.flush(zlib.Z_FULL_FLUSH)
-    content = zeros * times + zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS).flush()
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("good.jpg", b"no lie")
-        archive.writestr("lying.jpg", content)  # stored, and then said to be deflated
-        entry = archive.getinfo("lying.jpg")
-        entry.compress_type, entry.file_size = zipfile.ZIP_DEFLATED, 1000
-    whole = bytearray(path.read_bytes())
-    struct.pack_into("<H", whole, entry.header_offset + 8, zipfile.ZIP_DEFLATED)
-    struct.pack_into("<I", whole, entry.header_offset + 22, 1000)
-    path.write_bytes(whole)
-    return path
-
-
-def overlapping_zip(path: Path) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("0.jpg", b"x" * MIB)
-        for i in range(1, 4):
-            entry = copy.copy(archive.filelist[0])
-            entry.filename = f"{i}.jpg"
-            archive.filelist.append(entry)
-    return path
 
 
 def test_a_tar_is_refused_for_what_its_headers_do_to_memory(tmp_path):
@@ -253,6 +194,49 @@ def test_bombs_cost_their_own_entries_and_each_has_a_row_that_says_why(spark, se
     assert all(told[name][1].startswith("the archive is not opened") for name in refused)
     assert told["a.7z"][0] == "unsupported"
     assert (result.count, result.photos["listed"], result.skipped) == (7, 13, 1)
+
+
+@pytest.fixture
+def viewed(spark, tmp_path):
+    """A URI of the test's folder in a file system of Hadoop's that is not the machine's own."""
+    conf, host = spark.sparkContext._jsc.hadoopConfiguration(), secrets.token_hex(4)  # Hadoop keeps what it once opened
+    conf.set(link := f"fs.viewfs.mounttable.{host}.link./away", tmp_path.as_uri())
+    yield f"viewfs://{host}/away"
+    conf.unset(link)
+
+
+def test_archives_away_are_looked_through_as_those_here(spark, settings, tmp_path, viewed):
+    sparse_tar(tmp_path / "sparse.tar")
+    zeros_tgz(tmp_path / "zeros %20.tgz", 17)
+    lying_zip(tmp_path / "lying.zip", 2)
+    (tmp_path / "a.7z").write_bytes(b"7z\xbc\xaf\x27\x1c")
+    (tmp_path / "nothing.zip").write_bytes(b"")
+    with tarfile.open(tmp_path / "good.tar.gz", "w:gz") as archive:
+        for name, kind in (
+            ("../out.jpg", tarfile.REGTYPE),
+            ("a link.jpg", tarfile.SYMTYPE),
+            ("a.jpg", tarfile.REGTYPE),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type = kind
+            archive.addfile(entry)
+    with open_session(settings("none"), spark) as session:
+        here, away = (open_inputs(session, [uri], settings("none")).looks for uri in (tmp_path.as_uri(), viewed))
+    as_here = {uri.replace(viewed, f"file:{tmp_path}"): told for uri, told in away.refused.items()}
+    assert as_here == here.refused
+    assert {Path(uri).name for uri in as_here} == {"sparse.tar", "zeros%20%2520.tgz", "lying.zip", "a.7z"}
+    assert (away.outside, away.links) == (here.outside, [f"{viewed}/good.tar.gz!/a link.jpg"]) == (1, away.links)
+
+
+def test_copies_to_look_through_are_removed_and_one_that_cannot_be_made_says_why(spark, tmp_path, viewed):
+    (tmp_path / "a.tar").write_bytes(b"some bytes")
+    copies = with_copies(spark, lambda path, copy: (path, str(copy), copy.read_bytes()), [f"{viewed}/a.tar"] * 3)
+    assert {(path, content) for path, _, content in copies} == {(f"{viewed}/a.tar", b"some bytes")}
+    assert len({copy for _, copy, _ in copies}) == 3
+    assert not any(Path(copy).exists() for _, copy, _ in copies)
+    with pytest.raises(Py4JJavaError) as caught:
+        with_copies(spark, lambda path, copy: copy, [f"{viewed}/gone.tar"])
+    assert "gone.tar" in reason(caught.value)
 
 
 def test_a_bomb_alone_is_an_input_of_one_row(spark, settings, tmp_path, photos):
