@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from spark_job import run
+from spark_job import outliers, overlap, run
 from spark_job.console import Console
 from spark_job.inputs.names import hashed, named
 from spark_job.results.result import summary
@@ -42,6 +42,8 @@ def test_hashed_names_are_all_that_is_written_and_said(spark, settings, personal
     chosen = settings(personal, hash_paths=True, group_by="parent")
     result = run(chosen, spark, console := Console())
     console.show(summary(result))
+    console.outliers(outliers(chosen.output, Path(chosen.output, "keep.txt"), spark), "keep.txt")
+    console.overlap(overlap(chosen.output, spark=spark))
     said = capfd.readouterr()
     written = [path.read_bytes() for path in Path(chosen.output).rglob("*") if path.is_file()]
     for name in NAMES:
