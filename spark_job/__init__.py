@@ -29,11 +29,12 @@ LAZY = {
     "match": "spark_job.results.match",
     "outliers": "spark_job.results.outliers",
     "overlap": "spark_job.results.overlap",
+    "report": "spark_job.results.report.report",
     "run": "spark_job.pipeline",
     "show": "spark_job.results.show",
 }
 
-__all__ = ["FacemeanError", "Result", "Settings", "compare", "match", "outliers", "overlap", "run", "show"]
+__all__ = ["FacemeanError", "Result", "Settings", "compare", "match", "outliers", "overlap", "report", "run", "show"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ from spark_job.inputs.names import check_group_by
 from spark_job.inputs.photos import contents, list_photos
 from spark_job.inputs.sources import open_inputs
 from spark_job.results.bootstrap import over_groups
-from spark_job.results.documents import made_with, write_document
+from spark_job.results.documents import REPORT, made_with, write_document
 from spark_job.results.groups import write_groups
 from spark_job.results.listing import write_listing
 from spark_job.results.result import Result, write_mean
@@ -116,5 +116,6 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             encoding_seconds=clock[2] - clock[1],
         )
         write_mean(output, result)
+        output.remove(REPORT)  # of photos that may be gone
         listing.rows.unpersist()
         return result

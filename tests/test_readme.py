@@ -20,7 +20,7 @@ TABLE = {
 
 
 def test_the_table_of_options_is_that_of_the_command_line():
-    assert set(TABLE) == {flag(option) for option in options()} | {"--quiet", "--json"}
+    assert set(TABLE) == {flag(option) for option in options()} | {"--report", "--quiet", "--json"}
 
 
 @pytest.mark.parametrize("option", options(), ids=flag)

@@ -33,6 +33,7 @@ from py4j.protocol import Py4JJavaError
 from spark_job import Settings, run
 from spark_job.__main__ import main
 from spark_job.errors import OutputError
+from spark_job.results.report.report import report
 from spark_job.results.result import Result, document
 from spark_job.spark.hadoop import FileSystem, reason
 from spark_job.table.lock import lease
@@ -158,6 +159,9 @@ def test_photos_and_archives_in_the_bucket_give_the_mean_of_local_mode(spark, st
     names = {"mean.json", "mean.npy", "run.json", "statistics.json", "listing", "photos", "groups"}
     assert {path.name for path in results.iterdir()} == names
     assert (results / "groups" / "_SUCCESS").exists()
+    made = report("s3a://results/mixed")
+    assert (made.photos_read, made.photos_gone) == (local.photos["listed"], 0)
+    assert (results / "report.html").stat().st_size == made.bytes
 
 
 def test_keys_with_odd_names_are_photos_too_and_a_bucket_is_a_folder(spark, store, settings, face_photos):

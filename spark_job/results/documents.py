@@ -27,6 +27,7 @@ PACKAGES = (
     "pillow",
     "pyarrow",
 )
+REPORT = "report.html"
 NOT_SHOWN = ("inputs", "output", "conf")  # told elsewhere, or may hold a secret
 
 

@@ -142,8 +142,9 @@ def figures(output: Output, seed: int) -> Figures:
     run, mean = finished(output)
     rows = output.current("status", "message", *STEPS)
     statistics = output.document("statistics.json")
-    groups = _groups(output)
-    suspects, verdicts = _suspects(output, rows)
+    is_grouped = run["settings"]["group_by"] != "none"  # else groups/ is an earlier run's
+    groups = _groups(output) if is_grouped else []
+    suspects, verdicts = _suspects(output, rows) if is_grouped else (None, {})
     large = [group.group for group in groups[:COLOURED] if group.count > 1]
     with_face = rows.filter(pc.equal(rows["status"], "ok"))
     sampled = in_order(with_face["path"].to_pylist(), seed)[:SAMPLE]
@@ -197,8 +198,6 @@ def _steps(rows: pa.Table) -> list[Step]:
 
 def _groups(output: Output) -> list[Group]:
     """The groups, the largest first."""
-    if not output.exists("groups"):
-        return []
     table = output.table("groups", columns_of(Group)).sort_by([("count", "descending"), ("group", "ascending")])
     return [Group(**row) for row in table.to_pylist()]
 

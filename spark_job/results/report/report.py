@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from spark_job.errors import SettingsError
 from spark_job.inputs.again import Key
+from spark_job.results.documents import REPORT
 from spark_job.results.output import Output, local_folder, reading
 from spark_job.results.report.figures import Figures, figures
 from spark_job.results.report.page import page
@@ -16,7 +17,6 @@ from spark_job.results.report.pictures import WHOLE, Cut, Face, Pictures, pictur
 from spark_job.settings import Settings, options
 
 FACES_OF_A_GROUP = 40  # in the picture of its mean
-NAME = "report.html"
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ def report(
         if faces and not found.is_hashed:
             shown = _pictures(output, found, sample, settings_of(found.run, uri, master, conf))
         content = page(uri, found, shown, faces and not found.is_hashed, seed).encode()
-        output.write(NAME, content)
+        output.write(REPORT, content)
     folder = local_folder(uri)
-    page_uri = f"{uri.rstrip('/')}/{NAME}" if folder is None else (folder.absolute() / NAME).as_uri()
+    page_uri = f"{uri.rstrip('/')}/{REPORT}" if folder is None else (folder.absolute() / REPORT).as_uri()
     return Report(page_uri, len(content), shown.read, shown.gone, shown.unopened)
 
 

@@ -16,7 +16,7 @@ from spark_job.__main__ import main
 from spark_job.console import printable
 from spark_job.results.report.report import report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGES = ("odd", "numbers", "no faces", "compare")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
 
