@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
 
-from spark_job import Settings, run
+from spark_job import Result, Settings, run
 from spark_job.spark.session import spark_session
 
 pytest_plugins = ("results.report.reported",)
@@ -26,6 +26,8 @@ FAST = {"detector": "hog", "max_failed": 1.0}
 # Jitters, so that a run on a cluster takes some seconds without many photos.
 SLOWLY = {"detector": "hog", "jitters": 10}
 COPIES = 5
+# A session of hundreds of runs keeps the code that Spark and Java make for them: by default, that of a few.
+KEPT = ("spark.sql.codegen.cache.maxEntries=5000", "spark.driver.defaultJavaOptions=-XX:ReservedCodeCacheSize=240m")
 LONGEST = (
     "test_chaos",
     "test_s3",
@@ -63,7 +65,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture(scope="session")
 def spark(_cache: None) -> Iterator[SparkSession]:
     """One session for all tests of a process, with several Python workers."""
-    session = spark_session(Settings(inputs=("none",), output="none", master="local[2,4]", conf=("spark.ui.port=0",)))
+    conf = ("spark.ui.port=0", *KEPT)
+    session = spark_session(Settings(inputs=("none",), output="none", master="local[2,4]", conf=conf))
     yield session
     session.stop()
 
@@ -133,6 +136,21 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEMEAN_CACHE", str(models))
         yield
+
+
+@pytest.fixture(scope="session")
+def undisturbed(spark: SparkSession, face_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """What a run over face_photos comes to. Its output is for reading only."""
+    output = tmp_path_factory.mktemp("undisturbed")
+    return run(Settings(inputs=(str(face_photos),), output=str(output), **FAST), spark)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def done(undisturbed: Result, settings: Callable[..., Settings], face_photos: Path) -> Settings:
+    """Settings of a run over face_photos that has been: its output is there, and the test's own."""
+    chosen = settings(face_photos)
+    shutil.copytree(undisturbed.output.removeprefix("file:"), chosen.output)
+    return chosen
 
 
 @pytest.fixture

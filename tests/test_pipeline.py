@@ -1,5 +1,6 @@
 """The whole job: what it counts, what it keeps, and that the mean is the mean."""
 
+import dataclasses
 import json
 import math
 import os
@@ -114,14 +115,12 @@ def test_a_rerun_reads_the_content_of_new_photos_only(spark, settings, photos):
     assert size <= bytes_read(spark) - before < 2 * size
 
 
-def test_rows_of_other_settings_are_never_mixed_in(spark, settings, photos):
-    largest, none = settings(photos), settings(photos, max_pixels=10)
-    first = run(largest, spark)
+def test_rows_of_other_settings_are_never_mixed_in(spark, done, undisturbed):
     with pytest.raises(NoFaceError, match="6 too_large"):
-        run(none, spark)
-    assert run(largest, spark).mean_sha256 == first.mean_sha256
-    assert spark.read.parquet(f"{largest.output}/photos").groupBy("settings_id").count().count() == 2
-    assert json.loads(Path(largest.output, "mean.json").read_text())["mean_sha256"] == first.mean_sha256
+        run(dataclasses.replace(done, max_pixels=10), spark)
+    assert run(done, spark).mean_sha256 == undisturbed.mean_sha256
+    assert spark.read.parquet(f"{done.output}/photos").groupBy("settings_id").count().count() == 2
+    assert json.loads(Path(done.output, "mean.json").read_text())["mean_sha256"] == undisturbed.mean_sha256
 
 
 def test_mean_has_the_same_bits_from_a_folder_an_archive_a_table_and_all_at_once(spark, settings, photos, tmp_path):

@@ -101,7 +101,9 @@ def test_a_photo_that_got_no_row_fails_the_run_and_is_named(spark, settings, pho
     assert not Path(chosen.output, "mean.json").exists()
 
 
-def test_a_disk_that_takes_no_more_stops_the_run_and_the_same_command_goes_on(spark, settings, face_photos, tmp_path):
+def test_a_disk_that_takes_no_more_stops_the_run_and_the_same_command_goes_on(
+    spark, settings, face_photos, undisturbed
+):
     """The limit of a file's length stands for a disk's size: any user may set it, of a process of his own."""
     java = spark.sparkContext._gateway.proc.pid
     limit = resource.prlimit(java, resource.RLIMIT_FSIZE)
@@ -113,8 +115,7 @@ def test_a_disk_that_takes_no_more_stops_the_run_and_the_same_command_goes_on(sp
     finally:
         resource.prlimit(java, resource.RLIMIT_FSIZE, limit)
     assert not Path(chosen.output, "mean.json").exists()
-    expected = run(settings(face_photos, output=str(tmp_path / "undisturbed")), spark)
-    assert run(chosen, spark).mean_sha256 == expected.mean_sha256
+    assert run(chosen, spark).mean_sha256 == undisturbed.mean_sha256
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ def disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_the_same_command_goes_on(spark, settings, face_photos, disk, tmp_path):
+def test_a_full_disk_is_told_and_the_same_command_goes_on(spark, settings, face_photos, disk, undisturbed):
     chosen = settings(face_photos, output=str(disk / "out"))
     filler = disk / "filler"
     filler.write_bytes(bytes(2**20 - 5 * 4096))
@@ -139,7 +140,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(spark, settings, face_
     assert not Path(chosen.output, "mean.json").exists()
 
     filler.unlink()
-    expected = run(chosen, spark).mean_sha256
+    assert run(chosen, spark).mean_sha256 == undisturbed.mean_sha256
     (disk / "out" / "mean.npy").unlink()
     left = os.statvfs(disk).f_bavail
     filler.write_bytes(bytes(left * 4096))
@@ -148,7 +149,7 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(spark, settings, face_
         run(chosen, spark)
     assert not Path(chosen.output, "mean.json").exists()
     filler.unlink()
-    assert run(chosen, spark).mean_sha256 == expected
+    assert run(chosen, spark).mean_sha256 == undisturbed.mean_sha256
 
 
 @pytest.mark.parametrize(
@@ -156,12 +157,12 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(spark, settings, face_
     [("nothing", "may this user write there"), ("a run", r"\((Read-only file system|Permission denied)\)")],
 )
 def test_an_output_that_may_not_be_written_to_is_told_before_a_photo_is_read(
-    spark, settings, face_photos, tmp_path, request, held, why
+    spark, settings, face_photos, undisturbed, tmp_path, request, held, why
 ):
     folder = tmp_path if os.geteuid() else request.getfixturevalue("disk")
     chosen = settings(face_photos, output=str(folder / "out"))
     if held == "a run":
-        run(chosen, spark)
+        shutil.copytree(undisturbed.output.removeprefix("file:"), chosen.output)
     if os.geteuid():
         for path in (folder, folder / "out"):
             if path.exists():
@@ -179,11 +180,9 @@ def test_an_output_that_can_no_longer_be_written_to_is_told(spark, settings, fac
     assert not Path(chosen.output, "mean.json").exists()
 
 
-def test_a_file_of_the_checkpoint_that_a_crash_left_without_bytes_is_made_anew(spark, settings, face_photos):
-    chosen = settings(face_photos)
-    first = run(chosen, spark)
-    part = next(Path(chosen.output, "photos").glob("part-*.parquet"))
+def test_a_file_of_the_checkpoint_that_a_crash_left_without_bytes_is_made_anew(spark, done, undisturbed):
+    part = next(Path(done.output, "photos").glob("part-*.parquet"))
     part.write_bytes(b"")
-    again = run(chosen, spark)
+    again = run(done, spark)
     assert again.encoded > 0
-    assert again.mean_sha256 == first.mean_sha256
+    assert again.mean_sha256 == undisturbed.mean_sha256

@@ -31,9 +31,16 @@ def model_names(settings: Settings) -> list[str]:
     return [settings.landmarks, "resnet", *([] if settings.detector == "hog" else ["cnn"])]
 
 
-@functools.lru_cache(maxsize=1)
 def load(settings: Settings, gpu: int = 0) -> Engine:
-    """The engine of these settings, on this GPU where it uses one: the one state of a worker. Raises ModelError."""
+    """The engine of these settings, on this GPU where it uses one. Raises ModelError.
+
+    It is the one state of a worker, which keeps it from run to run where a session has several.
+    """
+    return _loaded(Settings(inputs=("any",), output="any", **settings.identity()), gpu)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(settings: Settings, gpu: int) -> Engine:
     return _face_recognition(settings) if settings.engine == "face_recognition" else _networks(settings, gpu)
 
 

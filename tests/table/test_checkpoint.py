@@ -1,5 +1,6 @@
 """A damaged file of the checkpoint is named, never counted, and repaired where asked."""
 
+import dataclasses
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,10 +16,8 @@ def parts(output: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "flip"])
-def test_a_damaged_file_is_named_and_repair_sets_it_aside(spark, settings, face_photos, damage):
-    chosen = settings(face_photos)
-    first = run(chosen, spark)
-    part = parts(chosen.output)[-1]
+def test_a_damaged_file_is_named_and_repair_sets_it_aside(spark, done, undisturbed, damage):
+    part = parts(done.output)[-1]
     held = pq.ParquetFile(part).metadata.num_rows
     if damage == "cut":
         part.write_bytes(part.read_bytes()[:-100])
@@ -26,12 +25,12 @@ def test_a_damaged_file_is_named_and_repair_sets_it_aside(spark, settings, face_
         part.write_text("no table")
     else:
         flip_an_embedding(part)  # a mean of it would be wrong and look right
-    (Path(chosen.output) / "mean.json").unlink()
+    (Path(done.output) / "mean.json").unlink()
     with pytest.raises(OutputError, match=rf"{part.name}.*--repair"):
-        run(chosen, spark)
-    assert not (Path(chosen.output) / "mean.json").exists()
+        run(done, spark)
+    assert not (Path(done.output) / "mean.json").exists()
 
-    repaired = run(settings(face_photos, repair=True), spark)
+    repaired = run(dataclasses.replace(done, repair=True), spark)
     assert repaired.encoded == held
-    assert repaired.mean_sha256 == first.mean_sha256
-    assert (Path(chosen.output) / "damaged" / part.name).exists()
+    assert repaired.mean_sha256 == undisturbed.mean_sha256
+    assert (Path(done.output) / "damaged" / part.name).exists()
