@@ -183,8 +183,7 @@ def check_compared(page: Page, kind: str, genuine: np.ndarray, impostor: np.ndar
         assert "threshold" not in told
     for series, low, high, count in page.bars[f"chart-{kind}"]:
         some = genuine if series == "one group" else impostor
-        times = 2 if kind == "pairs" and series == "two groups" else 1  # each pair is met from either side
-        assert count == pytest.approx(times * ((some >= low) & (some < high)).sum(), abs=times * 2), (series, low)
+        assert count == pytest.approx(((some >= low) & (some < high)).sum(), abs=2), (series, low)
 
 
 def test_the_bars_hold_all_faces_and_the_map_shows_them(page, rows):
