@@ -44,7 +44,7 @@ def write_groups(output: FileSystem, rows: DataFrame) -> Moments:
         by_group(rows).write.mode("overwrite").parquet(f"{output.uri}/{MEANS}")
         means = read_table(spark, f"{output.uri}/{MEANS}")
         moments = moments_of(means.select(F.col("mean").alias("embedding")))
-    with step(spark, "find each group's spread, medoid and nearest other group"):
+    with step(spark, "find spread and medoid of each group and the nearest other"):
         groups = means.join(spreads(rows, means), "group", "left").join(nearest_groups(means), "group", "left")
         described(groups, COLUMNS).write.mode("overwrite").parquet(f"{output.uri}/{NEW}")
     output.replace_folder("groups", NEW)

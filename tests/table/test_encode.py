@@ -46,7 +46,7 @@ def test_a_row_has_the_columns_of_the_photos_table(sample):
     content = (sample / "obama.jpg").read_bytes()
     [row], settings = rows_of([content], detector="hog")
     columns = [part.split()[0].strip("`") for part in SCHEMA.split("faces array")[0].split(",") if part.strip()]
-    expected = {*columns, "faces", "decode_ms", "detect_ms", "embed_ms", "settings_id", "modified_us"}
+    expected = {*columns, "faces", "decode_ms", "detect_ms", "embed_ms", "settings_id", "processor", "modified_us"}
     assert set(row) == expected - {"modificationTime"}
     assert row["settings_id"] == settings_id(settings, digests(model_names(settings)))
     assert min(row["decode_ms"], row["detect_ms"], row["embed_ms"]) > 0
