@@ -15,16 +15,13 @@ from spark_job.inputs.download import fetch
 from spark_job.inputs.names import check_group_by
 from spark_job.inputs.photos import contents, list_photos
 from spark_job.inputs.sources import open_inputs
-from spark_job.results.bootstrap import over_groups
-from spark_job.results.documents import REPORT, made_with, write_document
+from spark_job.results.apart import write_statistics
+from spark_job.results.documents import REPORT, made_with
 from spark_job.results.groups import write_groups
 from spark_job.results.listing import write_listing
 from spark_job.results.result import Result, write_mean
-from spark_job.results.sample import labelled_sample
-from spark_job.results.statistics import statistics
 from spark_job.results.sums import total
 from spark_job.results.tally import check_has_faces, first_failures, tally
-from spark_job.results.verification import verification
 from spark_job.settings import Settings, settings_id
 from spark_job.spark.executors import awaited
 from spark_job.spark.metrics import Gauges
@@ -32,7 +29,7 @@ from spark_job.spark.session import open_session, step
 from spark_job.table.checkpoint import damage_named, repair
 from spark_job.table.encode import encode
 from spark_job.table.lock import only_run
-from spark_job.table.store import PhotosTable, current, open_output, read_table, settled, without_rows
+from spark_job.table.store import PhotosTable, current, open_output, settled, without_rows
 from spark_job.table.unread import account_for_unread
 
 
@@ -89,15 +86,8 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             faces = current(listing.photos, table.rows(), "faces")
             moments, scatter = total(faces)
             check_has_faces(moments, counts)
-        group_means = drawn = apart = None
-        if settings.group_by != "none":
-            group_means = write_groups(output, faces)
-            with step(session, "see how far apart people lie"):
-                drawn = over_groups(read_table(session, f"{output.uri}/groups"), group_means.count)
-                # Of all faces of a photo, some are of no person that its group is named for.
-                if settings.face != "all":
-                    apart = verification(*labelled_sample(listing.photos, table.rows()))
-        write_document(output, "statistics.json", statistics(moments, scatter, drawn, apart))
+        group_means = write_groups(output, faces) if settings.group_by != "none" else None
+        write_statistics(output, settings, listing.photos, table.rows(), moments, scatter, group_means)
 
         result = Result(
             settings=settings,

@@ -13,6 +13,8 @@ import pytest
 from spark_job import run
 from spark_job.console import Console
 from spark_job.errors import InvariantError, NoFaceError, OutputError, SettingsError
+from spark_job.results.documents import write_document
+from spark_job.spark.hadoop import FileSystem
 
 
 class Meanwhile(Console):
@@ -147,6 +149,8 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(spark, settings, face_
     (disk / "out" / "mean.json").rename(disk / "out" / "old.json")
     with pytest.raises(OutputError, match=r"out/listing cannot be written: No space left on device"):
         run(chosen, spark)
+    with pytest.raises(OutputError, match=r"out/mean\.json cannot be written: No space left on device"):
+        write_document(FileSystem(spark, chosen.output), "mean.json", {"count": 6})
     assert not Path(chosen.output, "mean.json").exists()
     filler.unlink()
     assert run(chosen, spark).mean_sha256 == undisturbed.mean_sha256
