@@ -9,20 +9,27 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from conftest import FAST
 
-from spark_job import match, run
+from spark_job import Settings, match, run
 from spark_job.__main__ import main
 from spark_job.errors import InputError, ModelError, OutputError
 
 
+@pytest.fixture(scope="module")
+def made(spark, face_photos, tmp_path_factory):
+    """The folder of new.jpg and out: the output of a run over the photos of two people, but the one held out."""
+    folder = tmp_path_factory.mktemp("gallery")
+    photos = shutil.copytree(face_photos, folder / "photos")
+    shutil.move(photos / "obama" / "obama3.jpg", folder / "new.jpg")
+    run(Settings((str(photos),), str(folder / "out"), group_by="parent", **FAST), spark)
+    return folder
+
+
 @pytest.fixture
-def gallery(spark, settings, photos):
-    """The output of a run over the photos of two people, but one that is held out."""
-    held_out = photos.parent / "new.jpg"
-    shutil.move(photos / "obama" / "obama3.jpg", held_out)
-    chosen = settings(photos, group_by="parent")
-    run(chosen, spark)
-    return held_out, Path(chosen.output)
+def gallery(made, tmp_path):
+    """The photo that is held out, and a copy of the output that a test may change."""
+    return Path(shutil.copy(made / "new.jpg", tmp_path)), Path(shutil.copytree(made / "out", tmp_path / "out"))
 
 
 def test_a_new_photo_is_nearest_to_the_group_of_its_person(gallery):
@@ -68,7 +75,7 @@ def test_the_command_names_the_nearest_groups_and_says_what_has_no_face(gallery,
     assert json.loads(capsys.readouterr().out)["photos"][0]["path"] == str(odd)
 
 
-def test_what_cannot_be_matched_is_told(gallery, spark, settings, photos, tmp_path):
+def test_what_cannot_be_matched_is_told(gallery, undisturbed, tmp_path):
     held_out, output = gallery
     with pytest.raises(InputError, match="is no file"):
         match(["none.jpg"], str(output))
@@ -79,10 +86,8 @@ def test_what_cannot_be_matched_is_told(gallery, spark, settings, photos, tmp_pa
     (output / "mean.json").write_text(json.dumps(document))
     with pytest.raises(ModelError, match=r"other model files \(resnet\)"):
         match([str(held_out)], str(output))
-    ungrouped = settings(photos, output=str(tmp_path / "ungrouped"))
-    run(ungrouped, spark)
     with pytest.raises(OutputError, match="--group-by"):
-        match([str(held_out)], ungrouped.output)
+        match([str(held_out)], undisturbed.output)
 
 
 def test_a_local_output_takes_no_spark(gallery):

@@ -1,31 +1,45 @@
 """What comes after a run reads its output alone: what is current, by the disk and by Spark."""
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from conftest import FAST
 
-from spark_job import run
+from spark_job import Settings, run
 from spark_job.errors import NoFaceError, OutputError
 from spark_job.results.output import current_rows, reading
 from spark_job.spark.hadoop import FileSystem
 
 
-@pytest.fixture
-def finished(spark, settings, photos):
+@pytest.fixture(scope="module")
+def photos(face_photos, tmp_path_factory):
+    return Path(shutil.copytree(face_photos, tmp_path_factory.mktemp("output") / "photos"))
+
+
+@pytest.fixture(scope="module")
+def made(spark, photos):
     """Settings of an output with rows of other settings, of a photo that is gone and of one that was replaced."""
-    chosen = settings(photos, group_by="parent")
+    chosen = Settings((str(photos),), str(photos.parent / "out"), group_by="parent", **FAST)
     with pytest.raises(NoFaceError):
-        run(settings(photos, max_pixels=10), spark)
+        run(dataclasses.replace(chosen, max_pixels=10), spark)
     run(chosen, spark)
     gone, replaced = sorted(photos.rglob("*obama*.*"))[:2]
     gone.unlink()
     replaced.write_bytes(b"no photo")
     run(chosen, spark)
     return chosen
+
+
+@pytest.fixture
+def finished(made, tmp_path):
+    """The same of a copy that a test may change."""
+    return dataclasses.replace(made, output=str(shutil.copytree(made.output, tmp_path / "out")))
 
 
 def test_what_is_current_is_the_photos_of_the_latest_run_each_by_its_row_of_its_settings(spark, finished, photos):

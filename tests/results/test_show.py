@@ -34,14 +34,12 @@ def test_what_is_no_output_is_told_in_a_line(tmp_path, capsys):
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_summary_needs_no_spark(spark, settings, photos):
-    chosen = settings(photos)
-    run(chosen, spark)
+def test_a_summary_needs_no_spark(done):
     code = (
         "import sys; from spark_job.__main__ import main; main(sys.argv[1:]); "
         "assert not {'pyspark', 'onnxruntime', 'dlib'} & set(sys.modules), 'loaded what it does not need'"
     )
-    subprocess.run([sys.executable, "-c", code, "show", chosen.output], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code, "show", done.output], check=True, capture_output=True)
 
 
 @pytest.mark.slow
