@@ -84,8 +84,8 @@ class Settings:
     jitters: int = _option("average over N distorted copies of each face", default=1, metavar="N")
     engine: str = _option(
         "onnx runs dlib's networks, with their own weights, in ONNX Runtime; face_recognition is the library as it "
-        "is, the reference; openvino (bfloat16, for processors with AMX) and cuda (never run yet, since no GPU was at "
-        "hand; its values are compared with dlib's before any photo is encoded) are extras",
+        "is, the reference; openvino (bfloat16, for processors with AMX or AVX512_BF16) and cuda (never run yet, since "
+        "no GPU was at hand; its values are compared with dlib's before any photo is encoded) are extras",
         default="onnx",
         choices=("onnx", "face_recognition", "openvino", "cuda"),
     )

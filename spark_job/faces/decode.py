@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, ImageFile
 
@@ -57,9 +58,11 @@ def decode(content: bytes, max_pixels: int, enough_px: int | None = None, partly
                 )
             if enough_px and file.format == "JPEG":
                 file.draft(None, _at_least(enough_px, width, height))
-            file.load()
+            pixels = _plain_jpeg(content, file)
+            if pixels is None:
+                file.load()
+                pixels = _rgb_pixels(file)
             orientation = _orientation(file)
-            pixels = _rgb_pixels(file)
         pixels = np.ascontiguousarray(_upright(pixels, orientation))
     except PhotoError:
         raise
@@ -111,6 +114,21 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+
+
+def _plain_jpeg(content: bytes, file: PIL.ImageFile.ImageFile) -> Pixels | None:
+    """The pixels of a sound JPEG in colour or grey, at the size of file; None of anything else, which is Pillow's.
+
+    libjpeg-turbo fills the array itself, for the same pixels in half of Pillow's time. It stops at whatever libjpeg
+    only warns of: that Pillow judges.
+    """
+    if file.format != "JPEG" or file.mode not in ("RGB", "L"):
+        return None
+    try:
+        pixels = np.asarray(simplejpeg.decode_jpeg(content, "RGB", min_height=file.height, min_width=file.width))
+    except ValueError:
+        return None
+    return pixels if pixels.shape[:2] == (file.height, file.width) else None
 
 
 def _rgb_pixels(image: PIL.Image.Image) -> Pixels:

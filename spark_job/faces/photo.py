@@ -13,7 +13,7 @@ from spark_job.faces.decode import decode
 from spark_job.faces.detect import Detection, select
 from spark_job.faces.engine import Engine, model_names
 from spark_job.faces.models import digests
-from spark_job.faces.processor import kind
+from spark_job.faces.processor import BFLOAT16, WIDEST, kind
 from spark_job.settings import Settings, settings_id
 
 Row = dict[str, Any]
@@ -117,4 +117,5 @@ def failed(photo: Row, error: PhotoError, settings: Settings) -> Row:
 
 def _made(settings: Settings) -> Row:
     """What a row says of how it was made."""
-    return {"settings_id": settings_id(settings, digests(model_names(settings))), "processor": kind()}
+    processor = kind(BFLOAT16 if settings.engine == "openvino" else WIDEST)
+    return {"settings_id": settings_id(settings, digests(model_names(settings))), "processor": processor}

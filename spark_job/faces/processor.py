@@ -6,6 +6,8 @@ from pathlib import Path
 
 # By the widest of these, ONNX Runtime and BLAS choose their kernels, which add in another order.
 WIDEST = ("avx512f", "avx2", "avx")
+# By the first of these, OpenVINO multiplies in bfloat16: twice as fast as float32, on either.
+BFLOAT16 = ("amx_bf16", "avx512_bf16")
 
 
 @functools.cache
@@ -18,6 +20,6 @@ def flags() -> frozenset[str]:
         return frozenset()
 
 
-def kind() -> str:
-    """The architecture and its widest vectors: x86_64 avx512f."""
-    return " ".join([platform.machine(), *[flag for flag in WIDEST if flag in flags()][:1]])
+def kind(chosen_by: tuple[str, ...] = WIDEST) -> str:
+    """The architecture and the first of what kernels are chosen by: x86_64 avx512f."""
+    return " ".join([platform.machine(), *[flag for flag in chosen_by if flag in flags()][:1]])

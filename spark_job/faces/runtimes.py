@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from spark_job.errors import PreflightError
+from spark_job.errors import ModelError, PreflightError
 from spark_job.faces.models import onnx_model, session
+from spark_job.faces.processor import BFLOAT16, flags
 
 BATCH = 16  # faces in one call, for some 25 MB; more gain nothing
 
@@ -32,8 +33,14 @@ def onnx(_gpu: int) -> Network:
 
 
 def openvino(_gpu: int) -> Network:
-    """OpenVINO on one core, bfloat16: for processors with AMX."""
+    """OpenVINO on one core, bfloat16. Raises ModelError on a processor that has none: it would be float32 unasked."""
     import openvino as ov
+
+    if not flags() & set(BFLOAT16):
+        raise ModelError(
+            "--engine openvino computes in bfloat16, and this processor has neither AMX nor AVX512_BF16: "
+            "use --engine onnx, or executors that have"
+        )
 
     options = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
     network = ov.Core().compile_model(onnx_model("resnet"), "CPU", options)

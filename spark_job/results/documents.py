@@ -26,6 +26,7 @@ PACKAGES = (
     "numpy",
     "pillow",
     "pyarrow",
+    "simplejpeg",
 )
 REPORT = "report.html"
 NOT_SHOWN = ("inputs", "output", "conf")  # told elsewhere, or may hold a secret

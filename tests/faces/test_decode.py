@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from spark_job.errors import PhotoError
+from spark_job.faces import decode as decode_module
 from spark_job.faces.decode import decode
 
 MAX_PIXELS = 10**6
@@ -160,3 +161,39 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size_and_keeps_its_own(orienta
 def test_only_jpegs_are_decoded_at_a_part_of_their_size():
     image = decode(encoded(smooth(960, 640), "PNG"), MAX_PIXELS, 100)
     assert image.scale == 1
+
+
+@given(st.sampled_from(("RGB", "L", "CMYK")), st.booleans(), st.sampled_from((None, 40, 100)), st.data())
+def test_a_jpeg_sound_or_damaged_comes_out_as_pillow_has_it(mode, progressive, enough_px, data):
+    size = data.draw(st.tuples(st.integers(1, 130), st.integers(1, 130)))
+    content = bytearray(
+        encoded(smooth(*size).convert(mode), "JPEG", progressive=progressive, quality=data.draw(st.integers(20, 98)))
+    )
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.sampled_from((len(content), len(content), len(content) - 1, len(content) // 2)))]
+
+    def outcome() -> tuple[object, ...]:
+        try:
+            image = decode(bytes(content), MAX_PIXELS, enough_px)
+        except PhotoError as error:
+            return error.status, error.message
+        return image.pixels.tobytes(), image.pixels.shape, image.width, image.height
+
+    fast = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode_module, "_plain_jpeg", lambda content, file: None)
+        assert outcome() == fast
+
+
+def test_of_jpegs_only_those_that_libjpeg_takes_without_a_word_are_not_pillows():
+    sound = encoded(smooth(), "JPEG")
+    odd = {"cmyk": encoded(smooth().convert("CMYK"), "JPEG"), "no end": sound[:-2], "other": encoded(smooth(), "PNG")}
+
+    def is_plain(content: bytes) -> bool:
+        with Image.open(io.BytesIO(content)) as file:
+            return decode_module._plain_jpeg(content, file) is not None
+
+    assert is_plain(sound)
+    assert is_plain(encoded(smooth().convert("L"), "JPEG"))
+    assert not any(is_plain(content) for content in odd.values())

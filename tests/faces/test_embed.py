@@ -12,7 +12,7 @@ from conftest import ROOT
 from numpy.typing import NDArray
 
 from spark_job.errors import ModelError, PreflightError
-from spark_job.faces import models, reference
+from spark_job.faces import models, processor, reference, runtimes
 from spark_job.faces.embed import Embedder, dlib_embedder, jittered, network_embedder
 from spark_job.faces.models import model_path
 from spark_job.faces.reference import reference_chips, reference_embeddings
@@ -132,11 +132,21 @@ def test_the_session_uses_one_thread() -> None:
     assert options.intra_op_num_threads == options.inter_op_num_threads == 1
 
 
+BFLOAT16_HERE = bool(processor.flags() & set(processor.BFLOAT16))
+
+
+@pytest.mark.skipif(not BFLOAT16_HERE, reason="this processor has neither AMX nor AVX512_BF16")
 def test_openvino_gives_dlibs_values_to_its_stated_tolerance_in_a_batch_of_any_size(faces) -> None:
     chips = np.stack([photo[:150, :150] for photo in faces] * 4)
     ours, exact = network_embedder("openvino"), network_embedder("onnx")
     assert np.abs(ours(chips) - exact(chips)).max() <= RUNTIMES["openvino"].tolerance
     assert (ours(chips)[:1] == ours(chips[:1])).all()
+
+
+def test_openvino_is_refused_where_it_would_not_be_bfloat16(monkeypatch) -> None:
+    monkeypatch.setattr(runtimes, "flags", lambda: frozenset({"avx512f"}))
+    with pytest.raises(ModelError, match="neither AMX nor AVX512_BF16: use --engine onnx"):
+        network_embedder("openvino")
 
 
 @pytest.mark.parametrize(("engine", "remedy"), [("openvino", "facemean[openvino]"), ("cuda", "facemean[cuda]")])
