@@ -34,6 +34,7 @@ from ways import (
     written,
 )
 
+from spark_job.faces.processor import BFLOAT16, flags
 from spark_job.results.documents import versions
 
 mpl.use("Agg")
@@ -72,6 +73,11 @@ def main() -> None:
                     f"facemean, kernels, {CORES} processes": partial(kernels, small, processes=CORES),
                     f"{whole}, 1 core": partial(job, small, cores=1),
                     "facemean, kernels, 1 process, again": partial(kernels, small),
+                    **(
+                        {"facemean, kernels, 1 process, --engine openvino": partial(kernels, small, engine="openvino")}
+                        if flags() & set(BFLOAT16)
+                        else {}
+                    ),
                     f"{whole}, {CORES} cores": partial(job, small, cores=CORES),
                     f"{whole}, 1 core, exact settings": partial(job, quarter, cores=1, **EXACT),
                 },
