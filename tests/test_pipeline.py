@@ -65,6 +65,7 @@ def test_the_mean_is_numpys_of_the_rows_and_the_files_say_so(spark, settings, fa
     assert statistics["verification"] is None
 
 
+@pytest.mark.slow
 def test_a_rerun_encodes_only_what_is_new_and_forgets_what_is_gone(spark, settings, photos):
     chosen = settings(photos)
     first = run(chosen, spark)
@@ -95,6 +96,7 @@ def bytes_read(spark) -> int:
         return sum(stage["inputBytes"] for stage in json.load(response))
 
 
+@pytest.mark.slow
 def test_a_rerun_reads_the_content_of_new_photos_only(spark, settings, photos):
     size = 2**20
     for i in range(30):
@@ -115,6 +117,7 @@ def test_a_rerun_reads_the_content_of_new_photos_only(spark, settings, photos):
     assert size <= bytes_read(spark) - before < 2 * size
 
 
+@pytest.mark.slow
 def test_rows_of_other_settings_are_never_mixed_in(spark, done, undisturbed):
     with pytest.raises(NoFaceError, match="6 too_large"):
         run(dataclasses.replace(done, max_pixels=10), spark)
@@ -123,6 +126,7 @@ def test_rows_of_other_settings_are_never_mixed_in(spark, done, undisturbed):
     assert json.loads(Path(done.output, "mean.json").read_text())["mean_sha256"] == undisturbed.mean_sha256
 
 
+@pytest.mark.slow
 def test_mean_has_the_same_bits_from_a_folder_an_archive_a_table_and_all_at_once(spark, settings, photos, tmp_path):
     with tarfile.open(tmp_path / "photos.tgz", "w:gz") as archive:
         archive.add(photos, "photos")
@@ -147,6 +151,7 @@ def test_mean_has_the_same_bits_from_a_folder_an_archive_a_table_and_all_at_once
     }
 
 
+@pytest.mark.slow
 def test_every_photo_of_the_sample_has_a_status_and_the_run_goes_on(spark, settings, sample):
     chosen = settings(sample, max_failed=0.1, face="only", max_bytes=2**21)
     result = run(chosen, spark)

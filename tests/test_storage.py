@@ -69,6 +69,7 @@ def test_photos_that_change_between_listing_and_reading_have_a_status_and_do_not
     assert again.mean_sha256 == run(settings(photos, output=str(tmp_path / "anew")), spark).mean_sha256
 
 
+@pytest.mark.slow
 def test_inputs_that_vanish_leave_no_mean(spark, settings, photos, tmp_path):
     with tarfile.open(tmp_path / "photos.tar", "w") as archive:
         archive.add(photos / "biden", "biden")
@@ -86,6 +87,7 @@ def test_inputs_that_vanish_leave_no_mean(spark, settings, photos, tmp_path):
     assert not Path(chosen.output, "mean.json").exists()
 
 
+@pytest.mark.slow
 def test_an_archive_that_is_cut_short_under_the_run_costs_what_it_lost(spark, settings, photos, tmp_path):
     archive = tmp_path / "photos.tar"
     with tarfile.open(archive, "w") as file:
@@ -103,6 +105,7 @@ def test_a_photo_that_got_no_row_fails_the_run_and_is_named(spark, settings, pho
     assert not Path(chosen.output, "mean.json").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_stops_the_run_and_the_same_command_goes_on(
     spark, settings, face_photos, undisturbed
 ):
@@ -184,6 +187,7 @@ def test_an_output_that_can_no_longer_be_written_to_is_told(spark, settings, fac
     assert not Path(chosen.output, "mean.json").exists()
 
 
+@pytest.mark.slow
 def test_a_file_of_the_checkpoint_that_a_crash_left_without_bytes_is_made_anew(spark, done, undisturbed):
     part = next(Path(done.output, "photos").glob("part-*.parquet"))
     part.write_bytes(b"")

@@ -42,6 +42,7 @@ def test_embeddings_are_those_of_dlib(onnx: Embedder, chips: NDArray[np.uint8]) 
     np.testing.assert_allclose(onnx(chips), dlib_embedder()(chips), rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_2000_faces_have_the_embeddings_of_dlib_to_1e_5(onnx: Embedder, chips: NDArray[np.uint8]) -> None:
     real = chips[: -len(reference_chips())]
     faces = np.concatenate([jittered(chip, -(-2000 // len(real))) for chip in real])[:2000]

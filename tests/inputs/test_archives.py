@@ -65,6 +65,7 @@ def statuses(spark, result, root: Path) -> dict[str, str]:
     return {row.path.removeprefix(f"file:{root}/"): row.status for row in rows}
 
 
+@pytest.mark.slow
 def test_each_kind_of_damage_costs_its_own_entries_only(spark, settings, contents, tmp_path):
     root = tmp_path / "in"
     root.mkdir()
@@ -106,6 +107,7 @@ def test_each_kind_of_damage_costs_its_own_entries_only(spark, settings, content
     assert again.photos == result.photos
 
 
+@pytest.mark.slow
 def test_an_archive_that_was_mended_is_read_whole(spark, settings, contents, undisturbed, tmp_path):
     archive = cut(tar(tmp_path / "photos.tgz", contents, "w:gz"))
     chosen = settings(archive)
@@ -117,6 +119,7 @@ def test_an_archive_that_was_mended_is_read_whole(spark, settings, contents, und
     assert mended.mean_sha256 == undisturbed.mean_sha256
 
 
+@pytest.mark.slow
 def test_what_stands_in_an_archive_besides_photos_reads_no_other_file(spark, settings, contents, tmp_path):
     """Links are not followed, and paths that lead out of the archive lead nowhere."""
     secret = tmp_path / "secret.jpg"
@@ -150,6 +153,7 @@ def test_what_stands_in_an_archive_besides_photos_reads_no_other_file(spark, set
     assert result.skipped == 6, "four that are no files, one that leads out, and an archive in the archive"
 
 
+@pytest.mark.slow
 def test_two_entries_of_one_name_time_and_length_count_once_and_always_the_same(spark, settings, contents, tmp_path):
     length = max(map(len, contents[:2]))
     both = [content.ljust(length, b"\0") for content in contents[:2]]

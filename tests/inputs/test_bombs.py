@@ -41,6 +41,7 @@ def test_a_tar_is_refused_for_what_its_headers_do_to_memory(tmp_path):
         assert "2,147,483,648 bytes" in refusal(long_header_tar(tmp_path / f"{i}.tar", kind))
 
 
+@pytest.mark.slow
 def test_what_inflates_without_end_is_refused(tmp_path):
     assert refusal(zeros_tgz(tmp_path / "few.tgz", 2)) is None
     assert "100 times" in refusal(zeros_tgz(tmp_path / "many.tgz", 17))
@@ -205,6 +206,7 @@ def viewed(spark, tmp_path):
     conf.unset(link)
 
 
+@pytest.mark.slow
 def test_archives_away_are_looked_through_as_those_here(spark, settings, tmp_path, viewed):
     sparse_tar(tmp_path / "sparse.tar")
     zeros_tgz(tmp_path / "zeros %20.tgz", 17)
@@ -239,6 +241,7 @@ def test_copies_to_look_through_are_removed_and_one_that_cannot_be_made_says_why
     assert "gone.tar" in reason(caught.value)
 
 
+@pytest.mark.slow
 def test_a_bomb_alone_is_an_input_of_one_row(spark, settings, tmp_path, photos):
     result = run(settings(sparse_tar(tmp_path / "alone.tar"), photos), spark)
     assert (result.photos["too_large"], result.count) == (1, 6)

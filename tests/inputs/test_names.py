@@ -106,6 +106,7 @@ def test_every_name_has_one_row_and_a_rerun_finds_it(spark, settings, photos, tm
     assert run(chosen, spark).encoded == 0
 
 
+@pytest.mark.slow
 def test_a_name_that_java_cannot_say_has_a_row_that_says_so(spark, settings, photos):
     folder = os.fsencode(photos)
     for name in (b"caf\xe9.jpg", b"d\xff/a.jpg", b".d\xff/hidden.jpg", b"n\xe9.txt"):

@@ -47,6 +47,7 @@ def halves(by: str, seed: int) -> tuple[Groups, Groups]:
     return grouped(faces[chosen], people[chosen]), grouped(faces[~chosen], people[~chosen])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["photo", "person", "tenth", "growth"])
 def test_parts_of_one_collection_are_told_different_no_more_often_than_the_level_says(by):
     p = np.array([over_groups(*halves(by, seed)).p for seed in range(ROUNDS)])
@@ -62,6 +63,7 @@ def test_a_shift_of_everybody_that_is_small_beside_people_is_seen_where_the_phot
     assert over_faces(difference, 2 * np.cov(faces.T) / len(faces), 2 * len(faces)).p > 0.9
 
 
+@pytest.mark.slow
 def test_halves_without_groups_differ_as_often_as_the_level_says():
     draw, p = np.random.default_rng(0), []
     for _ in range(ROUNDS):
@@ -107,6 +109,7 @@ def two(outputs, tmp_path):
     return [shutil.copytree(outputs / name, tmp_path / name, copy_function=shutil.copy2).as_posix() for name in "ab"]
 
 
+@pytest.mark.slow
 def test_a_result_is_the_same_as_itself(two, capsys):
     assert main(["compare", two[0], f"file:{two[0]}"]) == 0
     assert capsys.readouterr().out.startswith("same: ")

@@ -39,6 +39,7 @@ def test_spread_and_medoid_are_those_of_numpy_and_the_medoid_is_the_medoid(peopl
         assert row.medoid == paths[to_all.argmin()]
 
 
+@pytest.mark.slow
 def test_groups_have_the_same_bits_for_any_partitioning_and_say_what_their_columns_are(spark, people, tmp_path):
     rows, faces = people
     written = []
@@ -58,6 +59,7 @@ def test_groups_have_the_same_bits_for_any_partitioning_and_say_what_their_colum
     np.testing.assert_allclose([row.nearest_distance for row in groups], apart.min(axis=1), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_only_group_has_no_nearest_and_no_group_at_all_is_an_empty_table(spark, people, tmp_path):
     rows, _ = people
     output = FileSystem(spark, str(tmp_path))

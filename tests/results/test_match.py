@@ -32,6 +32,7 @@ def gallery(made, tmp_path):
     return Path(shutil.copy(made / "new.jpg", tmp_path)), Path(shutil.copytree(made / "out", tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_a_new_photo_is_nearest_to_the_group_of_its_person(gallery):
     held_out, output = gallery
     found = match([str(held_out)], str(output))
@@ -41,6 +42,7 @@ def test_a_new_photo_is_nearest_to_the_group_of_its_person(gallery):
     assert [(near["group"], near["count"]) for near in face["nearest"]] == [("obama", 3), ("biden", 2)]
 
 
+@pytest.mark.slow
 def test_a_person_who_is_in_no_group_is_unknown(spark, settings, photos):
     stranger = shutil.move(photos / "biden" / "biden.jpg", photos.parent)
     shutil.rmtree(photos / "biden")

@@ -101,6 +101,7 @@ def rows_of(spark: SparkSession, batch: np.ndarray, groups: int = 3):
     return flat.select("group", F.transform("embeddings", lambda e: F.struct(e.alias("embedding"))).alias("faces"))
 
 
+@pytest.mark.slow
 def test_mean_and_covariance_have_the_same_bits_for_any_partitioning(spark):
     batch = real_like(200)
     rows = rows_of(spark, batch)

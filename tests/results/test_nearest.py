@@ -66,6 +66,7 @@ def table(spark, vectors: np.ndarray, prefix: str = "g"):
     return spark.createDataFrame([(f"{prefix}{i:02}", row) for i, row in enumerate(vectors.tolist())], VECTOR)
 
 
+@pytest.mark.slow
 def test_the_nearest_other_group_is_that_of_a_search_through_all_in_any_blocks(spark, small_blocks, monkeypatch):
     means = some_vectors(40)
     means[7] = means[3]  # ties go to the first name
@@ -81,6 +82,7 @@ def test_the_nearest_other_group_is_that_of_a_search_through_all_in_any_blocks(s
     assert nearest_other(groups.limit(1), ["group"], groups.limit(1)).count() == 0
 
 
+@pytest.mark.slow
 def test_near_pairs_are_the_nearest_of_all_pairs_within_a_table_and_between_two(spark, small_blocks):
     ours, theirs = some_vectors(25), some_vectors(30, 1)
     apart, within = all_distances(ours, theirs), all_distances(ours, ours)

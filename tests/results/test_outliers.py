@@ -56,6 +56,7 @@ def judged(spark, collection, tmp_path_factory):
     return folder, found, {row.path: row for row in rows.collect()}, rows.schema
 
 
+@pytest.mark.slow
 def test_a_row_has_the_leave_one_out_distance_of_numpy_and_the_nearest_other_group(judged, collection):
     _, found, rows, schema = judged
     assert [field.name for field in schema] == list(COLUMNS)
@@ -159,6 +160,7 @@ def test_no_embedding_and_no_scratch_is_left_behind(judged):
     }
 
 
+@pytest.mark.slow
 def test_what_has_no_groups_or_has_not_finished_is_told(spark, collection, tmp_path, capsys):
     assert main(["outliers", str(tmp_path / "none")]) == 1
     assert "error: there is no finished output" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from spark_job.__main__ import main
 from spark_job.results.show import show
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_shown_as_it_showed_itself(spark, settings, photos, capsys):
     (photos / "notes.jpg").write_text("no photo")
     chosen = settings(photos, group_by="parent")

@@ -41,6 +41,7 @@ def test_what_a_collection_does_not_tell_is_null_and_not_made_up():
     assert alike["bootstrap"]["mean_distance"]["high"] == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_nineteen_of_twenty_collections_have_the_norm_of_all_in_their_interval():
     centre = np.linspace(-0.05, 0.1, DIMENSIONS)
     draws = (told((real_like(40, seed) + centre).astype(np.float32))["bootstrap"]["norm"] for seed in range(100))

@@ -56,6 +56,7 @@ def test_a_row_has_the_columns_of_the_photos_table(sample):
     assert len(face["embedding"]) == 128
 
 
+@pytest.mark.slow
 def test_both_engines_give_the_same_faces_and_embeddings_to_1e_5(sample):
     contents = [path.read_bytes() for path in sorted(sample.glob("*.jpg"))]
     exact = {"detector": "hog", "upsample": 1, "face": "all"}
@@ -98,6 +99,7 @@ def test_a_photo_that_changed_since_it_was_listed_is_not_encoded(sample):
     assert row["message"] == "it was 5 bytes when listed and 11 when read"
 
 
+@pytest.mark.slow
 def test_a_large_photo_has_the_face_and_nearly_the_embedding_of_the_whole(large):
     [fast], _ = rows_of([large])
     [whole], _ = rows_of([large], detect_size=0)

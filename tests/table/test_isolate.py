@@ -53,6 +53,7 @@ def answers(items, **options):
     return [answer for _, answer in isolated(doubler, items, **{"timeout_s": 30, **options})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_", ["SIGSEGV", "SIGILL", "SIGABRT", "SIGBUS", "SIGKILL", "SIGFPE"])
 def test_a_signal_costs_the_item_that_it_came_with(signal_):
     before, crashed, after = answers([1, signal.Signals[signal_], 2])
@@ -145,6 +146,7 @@ def test_photos_that_kill_or_hang_their_worker_cost_themselves_only(spark, face_
     assert ended.returncode == 3  # half of them failed, and --max-failed allows 0.4
 
 
+@pytest.mark.slow
 def test_what_native_code_raises_is_the_status_of_one_photo(spark, settings, face_photos, tmp_path):
     """dlib's CNN detector raises RuntimeError on a photo of a few pixels."""
     for side_px in (1, 4, 9):
@@ -159,6 +161,7 @@ def test_what_native_code_raises_is_the_status_of_one_photo(spark, settings, fac
     assert rows["1.png"].message.startswith("RuntimeError: Error detected at line")
 
 
+@pytest.mark.slow
 def test_a_photo_that_takes_too_long_is_timed_out_and_the_others_are_not(spark, settings, face_photos, tmp_path):
     noise = np.random.default_rng(1).integers(0, 255, (3000, 4000, 3), dtype=np.uint8)
     slow = tmp_path / "slow.jpg"

@@ -58,6 +58,7 @@ def of_files(spark, face_photos, tmp_path_factory) -> str:
     return settings.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tgz", "zip", "parquet", "named.parquet"])
 def test_photos_of_an_archive_or_a_table_give_the_same_mean_face_as_files(spark, face_photos, of_files, tmp_path, kind):
     settings = finished(spark, pack(face_photos, tmp_path, kind), tmp_path / "out")
@@ -66,6 +67,7 @@ def test_photos_of_an_archive_or_a_table_give_the_same_mean_face_as_files(spark,
     np.testing.assert_array_equal(pictures(settings.output)[0], pictures(of_files)[0])
 
 
+@pytest.mark.slow
 def test_photos_that_are_gone_or_another_are_left_out_and_counted(spark, photos, tmp_path):
     settings = finished(spark, photos, tmp_path / "out")
     gone, another, *_ = sorted(photos.rglob("*.*"))
@@ -105,6 +107,7 @@ def test_a_chip_of_known_landmarks_is_the_one_that_the_network_sees(faces):
     assert chip(image, landmarks.astype(float), CHIP_PX, 0.45).shape == (CHIP_PX, CHIP_PX, 3)
 
 
+@pytest.mark.slow
 def test_hashed_names_give_no_picture_and_no_name(spark, face_photos, tmp_path):
     settings = finished(spark, face_photos, tmp_path / "out", hash_paths=True, group_by="parent")
     made = report(settings.output)
@@ -115,6 +118,7 @@ def test_hashed_names_give_no_picture_and_no_name(spark, face_photos, tmp_path):
     assert "keyed hashes" in page
 
 
+@pytest.mark.slow
 def test_a_run_that_has_not_ended_has_no_report(spark, photos, tmp_path):
     settings = finished(spark, photos, tmp_path / "out")
     Path(settings.output, "mean.json").unlink()
@@ -123,6 +127,7 @@ def test_a_run_that_has_not_ended_has_no_report(spark, photos, tmp_path):
     assert not Path(settings.output, "report.html").exists()
 
 
+@pytest.mark.slow
 def test_run_writes_the_report_at_its_end_and_says_where(spark, capsys, photos, tmp_path):
     arguments = ["run", photos, "--output", tmp_path / "out", "--detector", "hog", "--group-by", "parent", "--report"]
     assert main([str(argument) for argument in arguments]) == 0
