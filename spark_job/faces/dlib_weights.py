@@ -52,7 +52,7 @@ class Network(NamedTuple):
 
 def read_network(data: bytes) -> Network:
     """Raises ModelError where data is not, to its last byte, a network of the known layers."""
-    reader = _Reader(data)
+    reader = Reader(data)
     try:
         reader.integer()
         loss = reader.layer(reader.name(reader.integer()))
@@ -66,18 +66,18 @@ def read_network(data: bytes) -> Network:
         while not reader.at_end():
             layers.append(reader.layer(reader.name(reader.integer())))
             reader.training_state()
-    except _DamagedError as error:
+    except DamagedError as error:
         raise ModelError(f"not a dlib network that facemean knows: {error}") from None
     if len(layers) != announced:
         raise ModelError(f"a damaged dlib network: {len(layers)} layers of {announced}")
     return Network(loss, input_layer, layers)
 
 
-class _DamagedError(Exception):
+class DamagedError(Exception):
     """The bytes cannot be what dlib wrote."""
 
 
-class _Reader:
+class Reader:
     """A place in a file's bytes, and dlib's primitives read from there on."""
 
     def __init__(self, data: bytes) -> None:
@@ -89,7 +89,7 @@ class _Reader:
 
     def layer(self, kind: str) -> Layer:
         if kind not in FIELDS:
-            raise _DamagedError(f"unknown layer {kind!r} before byte {self._at}")
+            raise DamagedError(f"unknown layer {kind!r} before byte {self._at}")
         numbers: list[float] = []
         tensors: list[NDArray[np.float32]] = []
         for field in FIELDS[kind]:
@@ -98,13 +98,13 @@ class _Reader:
             elif field == "a":
                 self._shape(version=1)
             else:
-                numbers.append(self.integer() if field == "i" else self._real())
+                numbers.append(self.integer() if field == "i" else self.real())
         return Layer(kind, tuple(numbers), tuple(tensors))
 
     def training_state(self) -> None:
         """Skip the flags and tensors that only training needs."""
         if not set(self._take(3)) <= set(b"01"):
-            raise _DamagedError(f"no flags before byte {self._at}")
+            raise DamagedError(f"no flags before byte {self._at}")
         for _ in range(3):
             self._tensor()
 
@@ -116,35 +116,35 @@ class _Reader:
         head = self._take(1)[0]
         size = head & 0x0F
         if not 1 <= size <= 8:
-            raise _DamagedError(f"an integer of {size} bytes before byte {self._at}")
+            raise DamagedError(f"an integer of {size} bytes before byte {self._at}")
         value = int.from_bytes(self._take(size), "little")
         return -value if head & 0x80 else value
 
-    def _real(self) -> float:
+    def real(self) -> float:
         """A mantissa and a binary exponent; dlib's codes for infinities and NaN are no weights."""
         mantissa, exponent = self.integer(), self.integer()
         if not -1200 <= exponent <= 960:
-            raise _DamagedError(f"no finite number before byte {self._at}")
+            raise DamagedError(f"no finite number before byte {self._at}")
         return math.ldexp(mantissa, exponent)
 
     def _shape(self, version: int) -> int:
         """The number of elements; samples, channels, rows and columns are stored."""
         if self.integer() != version:
-            raise _DamagedError(f"no tensor of version {version} before byte {self._at}")
+            raise DamagedError(f"no tensor of version {version} before byte {self._at}")
         sizes = [self.integer() for _ in range(4)]
         if min(sizes) < 0:
-            raise _DamagedError(f"a negative size before byte {self._at}")
+            raise DamagedError(f"a negative size before byte {self._at}")
         return math.prod(sizes)
 
     def _tensor(self) -> NDArray[np.float32]:
         count = self._shape(version=2)
         values = np.frombuffer(self._take(4 * count), dtype="<f4").astype(np.float32)
         if not np.isfinite(values).all():
-            raise _DamagedError(f"a weight that is no finite number before byte {self._at}")
+            raise DamagedError(f"a weight that is no finite number before byte {self._at}")
         return values
 
     def _take(self, count: int) -> bytes:
         if not 0 <= count <= len(self._data) - self._at:
-            raise _DamagedError(f"it ends, or is damaged, at byte {self._at}")
+            raise DamagedError(f"it ends, or is damaged, at byte {self._at}")
         self._at += count
         return self._data[self._at - count : self._at]
