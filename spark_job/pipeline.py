@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pyspark.sql import SparkSession
 
 from spark_job.console import Console
-from spark_job.faces.engine import model_names
+from spark_job.faces.engine import model_names, why_slow
 from spark_job.faces.models import digests
 from spark_job.faces.runtimes import check_installed
 from spark_job.inputs.archives import leniently
@@ -42,6 +42,8 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
     console = console or Console(quiet=True)
     started, clock = datetime.now(UTC), [time.monotonic()]
     check_installed(settings.engine)
+    if slow := why_slow(settings):
+        console.say(slow)
     models = digests(model_names(settings))
     identity = settings_id(settings, models)
 

@@ -41,35 +41,35 @@ class Detection(NamedTuple):
 
 Detector = Callable[[NDArray[np.uint8]], list[Detection]]
 # (image, upsample) -> (box, score) of each face, the surest first.
-CnnDetector = Callable[[NDArray[np.uint8], int], Sequence[tuple[Box, float]]]
+Finder = Callable[[NDArray[np.uint8], int], Sequence[tuple[Box, float]]]
 
 
-def hog(detector: Any, upsample: int) -> Detector:
-    """dlib's HOG detector; detector: a dlib.fhog_object_detector."""
+def detector(name: str, find: Finder, upsample: int) -> Detector:
+    """What hog or cnn finds, whoever runs it."""
 
     def detect(image: NDArray[np.uint8]) -> list[Detection]:
+        return [Detection(box, name, score) for box, score in find(image, upsample)]
+
+    return detect
+
+
+def dlib_hog(detector: Any) -> Finder:
+    """The HOG detector as dlib runs it; detector: a dlib.fhog_object_detector."""
+
+    def find(image: NDArray[np.uint8], upsample: int) -> list[tuple[Box, float]]:
         boxes, scores, _ = detector.run(image, upsample, 0.0)
-        return [Detection(_box(box), "hog", score) for box, score in zip(boxes, scores, strict=True)]
+        return list(zip(map(_box, boxes), scores, strict=True))
 
-    return detect
-
-
-def cnn(detector: CnnDetector, upsample: int) -> Detector:
-    """dlib's CNN detector (max-margin object detection), run by dlib or by ONNX Runtime."""
-
-    def detect(image: NDArray[np.uint8]) -> list[Detection]:
-        return [Detection(Box(*sides), "cnn", score) for sides, score in detector(image, upsample)]
-
-    return detect
+    return find
 
 
-def dlib_cnn(detector: Any) -> CnnDetector:
+def dlib_cnn(detector: Any) -> Finder:
     """The CNN detector as dlib runs it; detector: a dlib.cnn_face_detection_model_v1."""
 
-    def detect(image: NDArray[np.uint8], upsample: int) -> list[tuple[Box, float]]:
+    def find(image: NDArray[np.uint8], upsample: int) -> list[tuple[Box, float]]:
         return [(_box(found.rect), found.confidence) for found in detector(image, upsample)]
 
-    return detect
+    return find
 
 
 def chain(detectors: Sequence[Detector]) -> Detector:
@@ -122,6 +122,20 @@ def select(detections: list[Detection], face: str, rows: int, columns: int) -> l
         "first": lambda found: 0,
     }
     return [max(detections, key=ranks[face])] if face in ranks and detections else detections
+
+
+def rounded(top: float, right: float, bottom: float, left: float) -> Box:
+    """A box of whole px, halves away from zero, as C's lround."""
+    return Box(*(int(math.copysign(math.floor(abs(v) + 0.5), v)) for v in (top, right, bottom, left)))
+
+
+def downsampled(box: Box, times: int) -> Box:
+    """A box in px of the image before it was doubled so many times: pyramid_down<2>::point_down."""
+    top, right, bottom, left = map(float, box)
+    for _ in range(times):
+        top, bottom = top / 2 - 0.75, bottom / 2 - 0.75
+        right, left = right / 2 - 1.25, left / 2 - 1.25
+    return rounded(top, right, bottom, left)
 
 
 def _box(rectangle: Any) -> Box:

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import dlib
 
+from spark_job.errors import ModelError
 from spark_job.faces import detect
 from spark_job.faces.align import Aligner, aligner
-from spark_job.faces.detect import Detector
+from spark_job.faces.detect import Detector, Finder
 from spark_job.faces.embed import Embedder, dlib_embedder, network_embedder
+from spark_job.faces.hog import compiled_hog
 from spark_job.faces.mmod import onnx_cnn_detector
 from spark_job.faces.models import model_path
 from spark_job.settings import Settings
@@ -44,25 +46,44 @@ def _loaded(settings: Settings, gpu: int) -> Engine:
     return _face_recognition(settings) if settings.engine == "face_recognition" else _networks(settings, gpu)
 
 
+def why_slow(settings: Settings) -> str | None:
+    """Why dlib itself would run its HOG detector here, with the same results; None where compiled code will, or none does.
+
+    The code is compiled, where nobody did it before.
+    """
+    if settings.engine == "face_recognition" or "hog" not in _detectors(settings):
+        return None
+    try:
+        compiled_hog()
+    except ModelError as error:
+        return f"the HOG detector runs in dlib, in twice the time: {error}"
+    return None
+
+
 def _networks(settings: Settings, gpu: int) -> Engine:
-    """dlib's HOG detector and landmarks, and its networks in another runtime, where the settings need them."""
-    detectors: dict[str, Callable[[], Detector]] = {
-        "hog": lambda: detect.hog(dlib.get_frontal_face_detector(), settings.upsample),
-        "cnn": lambda: detect.cnn(onnx_cnn_detector(), settings.upsample),
-    }
+    """dlib's HOG detector in code of ours, its landmarks, and its networks in another runtime, as the settings need them."""
+    finders: dict[str, Callable[[], Finder]] = {"hog": _hog, "cnn": onnx_cnn_detector}
+    detectors = [detect.detector(name, finders[name](), settings.upsample) for name in _detectors(settings)]
     return Engine(
-        detect=_chain(settings, [detectors[name]() for name in _detectors(settings)]),
+        detect=_chain(settings, detectors),
         align=aligner(dlib.shape_predictor(str(model_path(settings.landmarks)))),
         embed=network_embedder(settings.engine, settings.jitters, gpu),
     )
+
+
+def _hog() -> Finder:
+    try:
+        return compiled_hog()
+    except ModelError:  # why_slow tells
+        return detect.dlib_hog(dlib.get_frontal_face_detector())
 
 
 def _face_recognition(settings: Settings) -> Engine:
     """The library's own objects: the reference."""
     library: Any = face_recognition_api()
     detectors = {
-        "hog": detect.hog(library.face_detector, settings.upsample),
-        "cnn": detect.cnn(detect.dlib_cnn(library.cnn_face_detector), settings.upsample),
+        "hog": detect.detector("hog", detect.dlib_hog(library.face_detector), settings.upsample),
+        "cnn": detect.detector("cnn", detect.dlib_cnn(library.cnn_face_detector), settings.upsample),
     }
     predictors = {"small": library.pose_predictor_5_point, "large": library.pose_predictor_68_point}
     return Engine(

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from spark_job.faces.detect import Box, rounded
+
 CELL, MIN_LEVEL = 8, 64  # px; of a level's shorter side
 ORIENTATIONS, PLANES = 18, 31  # of features: 18 signed and 9 unsigned orientations, 4 of texture
 WINDOW = 10  # cells
@@ -58,13 +60,11 @@ def _smaller(rows: int, columns: int) -> list[tuple[int, int]]:
     There are as many as create_fhog_pyramid makes (scan_fhog_pyramid.h), which goes by the rounded corners of a rectangle.
     """
     sizes = []
-    left, top, right, bottom = 0, 0, columns - 1, rows - 1
-    while True:
-        left, top, right, bottom = (rounded((side - 0.3) * (5 / 6)) for side in (left, top, right, bottom))
-        if min(right - left, bottom - top) + 1 < MIN_LEVEL:
-            return sizes
+    box = Box(0, columns - 1, rows - 1, 0)
+    while min((box := rounded(*((side - 0.3) * (5 / 6) for side in box))).sides) + 1 >= MIN_LEVEL:
         rows, columns = 5 * rows // 6, 5 * columns // 6
         sizes.append((rows, columns))
+    return sizes
 
 
 def _image(rows: int, columns: int) -> tuple[int, ...]:
@@ -73,8 +73,3 @@ def _image(rows: int, columns: int) -> tuple[int, ...]:
     described = cell_columns - 2
     pitch = max(BEFORE + described + AFTER, BEFORE + -(-described // 8) * 8)  # vectors of 8 may write on
     return rows, columns, cell_rows, cell_columns, BEFORE + cell_rows - 2 + AFTER, pitch
-
-
-def rounded(value: float) -> int:
-    """To whole px, halves away from zero, as C's lround."""
-    return int(math.copysign(math.floor(abs(value) + 0.5), value))

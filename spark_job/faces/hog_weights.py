@@ -4,6 +4,7 @@ Both come of the Python object, whose pickled state is dlib's serialization of a
 object_detector<scan_fhog_pyramid<pyramid_down<6>>> (object_detector.h, scan_fhog_pyramid.h, matrix.h).
 """
 
+import hashlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,32 +22,39 @@ MIN_SINGULAR, MIN_SHARE = 1e-4, 1e-3
 
 
 class Weights(NamedTuple):
-    """weights: float64 (detectors, 31, 10, 10), by cells; thresholds: float64 (detectors,), what a face scores at least;
-    overlap: intersection over union, and share covered, above which the weaker of two boxes goes."""
+    """What dlib's detector holds.
+
+    weights: float64 (detectors, 31, 10, 10), by plane and cell; thresholds: float64 (detectors,), what a face scores at least;
+    overlap: intersection over union, and share covered, above which the weaker of two boxes goes; digest: the sha256 of
+    dlib's serialization.
+    """
 
     weights: NDArray[np.float64]
     thresholds: NDArray[np.float64]
     overlap: tuple[float, float]
+    digest: str
 
 
 class Filters(NamedTuple):
-    """Filter i, for plane i of detector i, is the outer product of column i and row i; they come by plane."""
+    """Filters whose outer products add up to the weights; they come by plane.
 
-    planes: NDArray[np.int32]
-    detectors: NDArray[np.int32]
-    rows: NDArray[np.float32]
-    columns: NDArray[np.float32]
+    places: int32 (n, 2), plane and detector; taps: float32 (n, 2, 10), along a row and along a column.
+    """
+
+    places: NDArray[np.int32]
+    taps: NDArray[np.float32]
 
 
 def read_weights(detector: Any) -> Weights:
-    """detector: a dlib.fhog_object_detector. Raises ModelError where its form is not that of dlib's frontal one."""
+    """detector: a new dlib.fhog_object_detector. Raises ModelError where its form is not that of dlib's frontal one."""
     try:
-        return _read(Reader(detector.__getstate__()[0]))
+        return _read(detector.__getstate__()[0])
     except (DamagedError, AttributeError, TypeError, IndexError) as error:
         raise ModelError(f"dlib's HOG detector has another form: {error}") from None
 
 
-def _read(reader: Reader) -> Weights:
+def _read(data: bytes) -> Weights:
+    reader = Reader(data)
     form = [reader.integer() for _ in FORM]
     reader.real()  # the strength of a regularization, of use in training only
     dimensions, overlap, count = reader.integer(), (reader.real(), reader.real()), reader.integer()
@@ -59,17 +67,15 @@ def _read(reader: Reader) -> Weights:
             raise DamagedError(f"weights of shape {shape}")
         vector[:] = [reader.real() for _ in vector]
     weights = vectors[:, :-1].reshape(count, PLANES, WINDOW, WINDOW)
-    return Weights(weights, vectors[:, -1].copy(), overlap)
+    return Weights(weights, vectors[:, -1].copy(), overlap, hashlib.sha256(data).hexdigest())
 
 
 def separable(weights: NDArray[np.float64]) -> Filters:
-    """The filters as scan_fhog_pyramid::build_fhog_filterbank makes them: the largest parts of a plane's decomposition."""
+    """The filters that build_fhog_filterbank makes: the largest parts of each plane's singular value decomposition."""
     left, values, right = np.linalg.svd(weights)
     kept = values >= np.maximum(MIN_SINGULAR, values[:, :, :1] * MIN_SHARE)
-    root = np.sqrt(values[kept])[:, None]
-    detectors, planes, _ = (index.astype(np.int32) for index in np.nonzero(kept))
+    detectors, planes, _ = np.nonzero(kept)
     by_plane = np.argsort(planes, kind="stable")
-    rows, columns = right[kept] * root, left.swapaxes(2, 3)[kept] * root
-    return Filters(
-        planes[by_plane], detectors[by_plane], rows[by_plane].astype(np.float32), columns[by_plane].astype(np.float32)
-    )
+    taps = np.stack([right[kept], left.swapaxes(2, 3)[kept]], axis=1) * np.sqrt(values[kept])[:, None, None]
+    places = np.stack([planes, detectors], axis=1)
+    return Filters(places[by_plane].astype(np.int32), taps[by_plane].astype(np.float32))

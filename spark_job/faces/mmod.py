@@ -1,12 +1,11 @@
 """Mmod: dlib's CNN face detector (max-margin object detection), run by ONNX Runtime."""
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spark_job.faces.detect import Box, CnnDetector
+from spark_job.faces.detect import Box, Finder, downsampled, rounded
 from spark_job.faces.models import session
 from spark_job.faces.pyramid import Tile, pyramid, upsampled
 
@@ -15,7 +14,7 @@ HALO = 10  # scores: how far from a score those are that its pixels bear on, by 
 STRIP_PIXELS = 2_000_000  # of the pyramid in one pass, which bounds the memory
 
 
-def onnx_cnn_detector() -> CnnDetector:
+def onnx_cnn_detector() -> Finder:
     """(image uint8 (rows, columns, 3) RGB, upsample) -> faces and their scores, the surest first.
 
     It gives what dlib's cnn_face_detection_model_v1 gives. upsample: how often the image is doubled
@@ -38,7 +37,7 @@ def onnx_cnn_detector() -> CnnDetector:
             box = _box(STRIDE * row + OFFSET, STRIDE * column + OFFSET, window, tiles)
             if not any(_overlap(box, other) > overlap for other, _ in found):
                 found.append((box, float(scores[row, column])))
-        return [(_downsampled(box, upsample), score) for box, score in found]
+        return [(downsampled(box, upsample), score) for box, score in found]
 
     return detect
 
@@ -75,7 +74,7 @@ def _box(y: int, x: int, window: tuple[float, float], tiles: list[Tile]) -> Box:
     sides = np.array((y - bottom, x + right, y + bottom, x - right))
     for _ in range(level):
         sides = sides * 1.2 + 0.3  # as pyramid_down<6>::point_up
-    return _rounded(*sides.tolist())
+    return rounded(*sides.tolist())
 
 
 def _distance(tile: Tile, y: int, x: int) -> int:
@@ -83,21 +82,6 @@ def _distance(tile: Tile, y: int, x: int) -> int:
     below = y - (tile.top + tile.rows - 1)
     right = x - (tile.left + tile.columns - 1)
     return max(tile.top - y, 0, below) ** 2 + max(tile.left - x, 0, right) ** 2
-
-
-def _downsampled(box: Box, times: int) -> Box:
-    """A box in px of the image before it was doubled so many times: pyramid_down<2>::point_down."""
-    top, right, bottom, left = map(float, box)
-    for _ in range(times):
-        top, bottom = top / 2 - 0.75, bottom / 2 - 0.75
-        right, left = right / 2 - 1.25, left / 2 - 1.25
-    return _rounded(top, right, bottom, left)
-
-
-def _rounded(*sides: float) -> Box:
-    """To whole px, halves away from zero, as C's lround."""
-    top, right, bottom, left = (int(math.copysign(math.floor(abs(v) + 0.5), v)) for v in sides)
-    return Box(top, right, bottom, left)
 
 
 def _overlap(a: Box, b: Box) -> float:

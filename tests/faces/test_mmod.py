@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from spark_job.faces import mmod
-from spark_job.faces.detect import Box, CnnDetector
+from spark_job.faces.detect import Box, Finder
 from spark_job.faces.mmod import onnx_cnn_detector
 from spark_job.faces.models import model_path
 from spark_job.faces.pyramid import MARGIN, layout, pyramid, upsampled
@@ -17,7 +17,7 @@ Faces = list[tuple[Box, float]]
 
 
 @pytest.fixture(scope="module")
-def detect() -> CnnDetector:
+def detect() -> Finder:
     return onnx_cnn_detector()
 
 
@@ -44,20 +44,20 @@ def crowd(portraits: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate(portraits[:3], axis=1)
 
 
-def test_faces_boxes_and_scores_are_those_of_dlib(detect: CnnDetector, portraits: list[NDArray[np.uint8]]) -> None:
+def test_faces_boxes_and_scores_are_those_of_dlib(detect: Finder, portraits: list[NDArray[np.uint8]]) -> None:
     for portrait in portraits[:3]:
         ours = detect(portrait, 0)
         assert ours
         _assert_same(ours, _dlibs(portrait, 0))
 
 
-def test_an_upsampled_image_gives_the_boxes_of_dlib(detect: CnnDetector, portraits: list[NDArray[np.uint8]]) -> None:
+def test_an_upsampled_image_gives_the_boxes_of_dlib(detect: Finder, portraits: list[NDArray[np.uint8]]) -> None:
     small = np.ascontiguousarray(portraits[0][::2, ::2])
     assert detect(small, 1)
     _assert_same(detect(small, 1), _dlibs(small, 1))
 
 
-def test_several_faces_come_in_the_order_of_dlib(detect: CnnDetector, crowd: NDArray[np.uint8]) -> None:
+def test_several_faces_come_in_the_order_of_dlib(detect: Finder, crowd: NDArray[np.uint8]) -> None:
     ours = detect(crowd, 0)
     assert len(ours) > 1
     assert all(a >= b for (_, a), (_, b) in pairwise(ours))
@@ -65,7 +65,7 @@ def test_several_faces_come_in_the_order_of_dlib(detect: CnnDetector, crowd: NDA
 
 
 def test_strips_give_the_same_bits_as_one_pass(
-    detect: CnnDetector, crowd: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+    detect: Finder, crowd: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = detect(crowd, 1)
     monkeypatch.setattr(mmod, "STRIP_PIXELS", 1)
@@ -73,7 +73,7 @@ def test_strips_give_the_same_bits_as_one_pass(
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 7), (1, 100), (100, 1), (3, 400), (40, 40)])
-def test_an_image_too_small_for_a_face_has_none(detect: CnnDetector, shape: tuple[int, int]) -> None:
+def test_an_image_too_small_for_a_face_has_none(detect: Finder, shape: tuple[int, int]) -> None:
     assert detect(np.full((*shape, 3), 127, dtype=np.uint8), 0) == []
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import spark_job.cache
 from spark_job.cache import folders
 from spark_job.errors import ModelError
 from spark_job.faces import dlib_weights, models, onnx_graph
@@ -67,7 +68,7 @@ def test_model_of_other_weights_is_not_taken(cache: Path, monkeypatch: pytest.Mo
 
 def test_filled_cache_is_only_read(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = onnx_model("cnn")
-    monkeypatch.setattr(models, "_write", None)  # modes do not bind root, under whom tests may run
+    monkeypatch.setattr(spark_job.cache, "keep", None)  # modes do not bind root, under whom tests may run
     assert onnx_model("cnn") == path
 
 
