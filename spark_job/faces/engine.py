@@ -47,9 +47,9 @@ def _loaded(settings: Settings, gpu: int) -> Engine:
 
 
 def why_slow(settings: Settings) -> str | None:
-    """Why dlib itself would run its HOG detector here, with the same results; None where compiled code will, or none does.
+    """Why dlib itself would run its HOG detector here, with the same results; None where it would not.
 
-    The code is compiled, where nobody did it before.
+    The code is compiled, where that was not done before.
     """
     if settings.engine == "face_recognition" or "hog" not in _detectors(settings):
         return None
@@ -61,7 +61,7 @@ def why_slow(settings: Settings) -> str | None:
 
 
 def _networks(settings: Settings, gpu: int) -> Engine:
-    """dlib's HOG detector in code of ours, its landmarks, and its networks in another runtime, as the settings need them."""
+    """dlib's HOG detector in code of ours, its networks in another runtime, its landmarks."""
     finders: dict[str, Callable[[], Finder]] = {"hog": _hog, "cnn": onnx_cnn_detector}
     detectors = [detect.detector(name, finders[name](), settings.upsample) for name in _detectors(settings)]
     return Engine(

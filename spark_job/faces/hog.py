@@ -1,7 +1,7 @@
-"""Hog: dlib's HOG face detector in compiled code of ours: the same rectangles in the same order, in half of the time.
+"""Hog: dlib's HOG face detector in compiled code of ours: the same rectangles in the same order, in half the time.
 
-It is dlib's object_detector<scan_fhog_pyramid<pyramid_down<6>>> (object_detector.h): five detectors look at all levels of
-a pyramid, what they find is sorted by score, and of two that overlap the weaker one goes. hog_weights has their weights,
+It is dlib's object_detector<scan_fhog_pyramid<pyramid_down<6>>> (object_detector.h): five detectors look at all levels
+of a pyramid, what they find is sorted by score, and of two that overlap the weaker goes. hog_weights has their weights,
 hog_plan the levels, hog_kernels all that is done with pixels, hog_code what is compiled of it.
 """
 
@@ -26,8 +26,8 @@ def compiled_hog() -> Finder:
     """(image uint8 (rows, columns, 3) RGB, upsample) -> faces and their scores, the surest first, as dlib finds them.
 
     Scores differ from dlib's by up to some 3e-6, as sums are made in another order. It keeps nothing from call to call:
-    threads may share it. Raises ModelError where there is no code for this processor, dlib's detector has another form, or
-    what is found is not what dlib finds.
+    threads may share it. Raises ModelError where there is no code for this processor, dlib's detector has another form,
+    or what is found is not what dlib finds.
     """
     weights = read_weights(dlib.get_frontal_face_detector())
     scan = _scanner(weights)
@@ -45,7 +45,7 @@ def compiled_hog() -> Finder:
 
 
 def _scanner(weights: Weights) -> Scan:
-    """(image, upsample) -> of each window that may hold a face its score, negative, and its detector, level, row and column."""
+    """(image, upsample) -> of each window of a face its negative score, and its detector, level, row and column."""
     detect, filters = hog_code.load(), separable(weights.weights)
     constants = (_orientations(), _shares(), filters.places, filters.taps, len(filters.taps))
     thresholds = (weights.thresholds, len(weights.thresholds))
@@ -56,7 +56,18 @@ def _scanner(weights: Weights) -> Scan:
             raise ValueError(f"no RGB image: {image.dtype} of shape {image.shape}")
         images, float_ends, number_ends = plan(*image.shape[:2], upsample, len(weights.thresholds))
         floats, numbers = np.empty(float_ends[-1], np.float32), np.empty(number_ends[-1], np.uint32)
-        arguments = (image, images, len(images), upsample, floats, float_ends, numbers, number_ends, *constants, *thresholds)
+        arguments = (
+            image,
+            images,
+            len(images),
+            upsample,
+            floats,
+            float_ends,
+            numbers,
+            number_ends,
+            *constants,
+            *thresholds,
+        )
         count, room = NOTED, 0
         while count > room:
             room = count
@@ -85,7 +96,7 @@ def _orientations() -> NDArray[np.uint8]:
 
 
 def _shares() -> NDArray[np.float32]:
-    """(8, 8, 4): how much of a px's gradient goes to the cells upper left, upper right, lower left and lower right of it."""
+    """(8, 8, 4): the shares in a px's gradient of the cells upper left, upper right, lower left and lower right."""
     far = (np.arange(CELL) + 0.5) / CELL
     shares = [np.outer(down, along) for down in (1 - far, far) for along in (1 - far, far)]
     return np.stack(shares, axis=-1).astype(np.float32)

@@ -1,8 +1,9 @@
-"""hog_code: hog_kernels in machine code, compiled once for a machine's user and kept in the cache; workers need no numba.
+"""hog_code: hog_kernels in machine code, compiled once for a user of a machine and kept in the cache.
 
-Compiling takes some ten seconds of a core, in a process of its own; loading, a few milliseconds. The code is the same for all
-x86-64 processors from 2013 on, and so are the bits of a score; others have none. It is run as it is: only a file that nobody
-but this user and root can have written is.
+Compiling takes some ten seconds of a core, in a process of its own; loading takes a millisecond, and neither numba nor
+LLVM, which would take 100 MiB of each worker. The code is the same for all x86-64 processors from 2013 on, and so are
+the bits of a score; others have none. It is run as it is: only a file that nobody but this user and root can have
+written is.
 """
 
 import ctypes
@@ -38,7 +39,7 @@ TAKES = (A, A, N, N, A, A, A, A, A, A, A, A, N, A, N, A, A, N)
 
 
 def load() -> Callable[..., int]:
-    """hog_kernels.detect, of arrays and integers; it holds no lock of Python's. Raises ModelError where there is none."""
+    """hog_kernels.detect, of arrays and integers; it holds no lock of Python's. Raises ModelError where none can be."""
     if not flags() >= NEEDED:
         raise ModelError(f"this processor is no {PROCESSOR}")
     try:
@@ -74,7 +75,7 @@ def _stem() -> str:
     try:
         digest.update(" ".join(importlib.metadata.version(name) for name in COMPILERS).encode())
     except importlib.metadata.PackageNotFoundError as error:
-        raise ModelError(f"{error.name} is not installed") from None
+        raise ModelError(f"{error.name} is not installed: pip install numba") from None
     for source in SOURCES:
         digest.update((files("spark_job.faces") / source).read_bytes())
     return f"hog-{PROCESSOR}-{digest.hexdigest()[:16]}-"

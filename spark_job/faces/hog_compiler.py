@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 PROCESSOR = "x86-64-v3"  # any with AVX2, from 2013 on
 HEAD = 64  # bytes, as many as keep what follows aligned
-# What LLVM calls by itself, to fill memory. (It makes a call of a loop like this one, but not in a function of this name.)
+# What LLVM calls by itself to fill memory. (Of a loop like this one, too, but not in a function of this name.)
 MEMSET = """
 define ptr @memset(ptr %to, i32 %value, i64 %count) {
   %byte = trunc i32 %value to i8
@@ -54,7 +54,8 @@ def linked(elf: bytes, name: str) -> bytes:
         return np.frombuffer(elf, form, int(section["size"]) // form.itemsize, int(section["offset"]))
 
     (table,) = sections[sections["type"] == SYMBOLS]
-    names, begins = elf[int(sections[table["link"]]["offset"]) :], {}
+    names = elf[int(sections[table["link"]]["offset"]) :]
+    begins: dict[int | str, int] = {}
     for number, symbol in enumerate(entries(table, SYMBOL)):
         called = names[symbol["name"] :].split(b"\0", 1)[0].decode()
         if symbol["section"] not in (UNDEFINED, ABSOLUTE):
@@ -81,7 +82,7 @@ def compiled() -> bytes:
     target = llvm.Target.from_triple("x86_64-unknown-linux-gnu")
     machine = target.create_target_machine(cpu=PROCESSOR, opt=3, reloc="pic", codemodel="small")
     module = llvm.parse_assembly(detect.inspect_llvm())
-    # What tells Python of errors goes, as nothing here can raise one: that is plain once nobody else can call a function.
+    # What tells Python of errors goes, since nothing here raises one: that is plain once nobody else can call anything.
     for function in module.functions:
         if not function.is_declaration:
             function.linkage = "external" if function.name == detect.native_name else "internal"

@@ -1,8 +1,8 @@
 """hog_features: an image -> dlib's FHOG features of its cells of 8 x 8 px; compiled by numba.
 
-It is dlib's impl_extract_fhog_features (fhog.h): 18 signed and 9 unsigned orientations and 4 of texture for each cell that
-has others on all sides. Gradients and their orientations are dlib's to the bit; sums come in another order, so that
-a window's score differs by up to some 3e-6.
+It is dlib's impl_extract_fhog_features (fhog.h): 18 signed and 9 unsigned orientations and 4 of texture for each cell
+that has others on all sides. Gradients and their orientations are dlib's to the bit; sums come in another order, so
+that a window's score differs by up to some 3e-6.
 """
 
 import numpy as np
@@ -32,7 +32,11 @@ def _gradients(above, row, below, first, last, red_wins_ties, lengths, direction
         green_x, green_y = f32(i32(b & 255)) - f32(i32(a & 255)), f32(i32(d & 255)) - f32(i32(c & 255))
         a, b, c, d = a >> 8, b >> 8, c >> 8, d >> 8
         blue_x, blue_y = f32(i32(b)) - f32(i32(a)), f32(i32(d)) - f32(i32(c))
-        red, green, blue = red_x * red_x + red_y * red_y, green_x * green_x + green_y * green_y, blue_x * blue_x + blue_y * blue_y
+        red, green, blue = (
+            red_x * red_x + red_y * red_y,
+            green_x * green_x + green_y * green_y,
+            blue_x * blue_x + blue_y * blue_y,
+        )
         is_red = (red >= green) if red_wins_ties else (red > green)
         x, y, square = (red_x if is_red else green_x), (red_y if is_red else green_y), (red if is_red else green)
         is_that = (square >= blue) if red_wins_ties else (square > blue)
@@ -43,7 +47,7 @@ def _gradients(above, row, below, first, last, red_wins_ties, lengths, direction
 
 @exact
 def _band(pixels, rows, columns, last_row, last_column, band, lengths, directions, pitch):
-    """Length and direction of the gradients of 8 rows, those between the centres of two rows of cells; 0 where there is none.
+    """Length and direction of the gradients of the 8 rows between the centres of two rows of cells; or else 0.
 
     Column x is at x + 4, so that a block of 8 lies between the centres of two columns of cells.
     """
@@ -69,23 +73,23 @@ def _carry(votes):
 
 
 @exact
-def _vote(lengths, directions, pitch, orientations, weights, votes):
+def _vote(lengths, directions, pitch, orientations, shares, votes):
     """The px of a block vote for the cells around it: upper left, upper right, lower left, lower right.
 
     Each adds to one of two sets in turn, so that an addition need not wait for the one before it.
     """
     for i in range(8):
-        length, direction, weight = lengths[i * pitch :], directions[i * pitch :], weights[32 * i :]
+        length, direction, share = lengths[i * pitch :], directions[i * pitch :], shares[32 * i :]
         for j in range(8):
             vote = votes[u64(j & 1) * u64(VOTES) + u64(4) * u64(orientations[u64(direction[j])]) :]
             v = length[j]
-            a, b, c, d = weight[4 * j] * v, weight[4 * j + 1] * v, weight[4 * j + 2] * v, weight[4 * j + 3] * v
+            a, b, c, d = share[4 * j] * v, share[4 * j + 1] * v, share[4 * j + 2] * v, share[4 * j + 3] * v
             a, b, c, d = vote[0] + a, vote[1] + b, vote[2] + c, vote[3] + d
             vote[0], vote[1], vote[2], vote[3] = a, b, c, d
 
 
 @exact
-def _histograms(pixels, image, lengths, directions, orientations, weights, votes, cells):
+def _histograms(pixels, image, lengths, directions, orientations, shares, votes, cells):
     """cells (rows, orientations, columns) from the pixels, with one more than the image's on each side."""
     rows, columns, cell_rows, cell_columns = image[0], image[1], image[2], image[3]
     last_row, last_column = min(cell_rows * CELL, rows) - 1, min(cell_columns * CELL, columns) - 1
@@ -99,7 +103,7 @@ def _histograms(pixels, image, lengths, directions, orientations, weights, votes
         for block in range(cell_columns + 2):
             _carry(votes)
             if block <= cell_columns:
-                _vote(lengths[CELL * block :], directions[CELL * block :], pitch, orientations, weights, votes)
+                _vote(lengths[CELL * block :], directions[CELL * block :], pitch, orientations, shares, votes)
             for i in range(VOTES):
                 votes[i] += votes[i + VOTES]
             for o in range(ORIENTATIONS):
@@ -116,7 +120,7 @@ def _add_energy(one, other, energies, count):
 
 @fused
 def _norms(above, row, below, norms, count):
-    """Of each cell the four norms, by the four blocks of 2 x 2 cells that it is in, their inverses, and zeros to sum in."""
+    """The norms of the four blocks of 2 x 2 cells that a cell is in, their inverses, and zeros to sum in."""
     epsilon, fifth, tenth = f32(0.0001), f32(0.2), f32(0.1)
     above1, above2, row1, row2, below1, below2 = above[1:], above[2:], row[1:], row[2:], below[1:], below[2:]
     for i in range(count):
@@ -181,9 +185,9 @@ def _row(cells, along, energies, norms, features, plane, count):
 
 
 @exact
-def features(pixels, image, lengths, directions, orientations, weights, votes, cells, energies, norms, out):
+def features(pixels, image, lengths, directions, orientations, shares, votes, cells, energies, norms, out):
     """out (planes, rows, pitch): the features, with zeros around them; the rest is as hog.Plan has it."""
-    _histograms(pixels, image, lengths, directions, orientations, weights, votes, cells)
+    _histograms(pixels, image, lengths, directions, orientations, shares, votes, cells)
     rows, columns, height, pitch = image[2], image[3], image[4], image[5]
     along, plane = columns + AROUND, height * pitch
     for row in range(rows):

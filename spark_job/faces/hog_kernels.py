@@ -1,7 +1,7 @@
 """hog_kernels: dlib's HOG face detector, from a photo to the windows that hold a face; compiled by numba.
 
-It is dlib's scan_fhog_pyramid with separable filters (scan_fhog_pyramid.h, spatial_filtering.h). machine_code keeps what
-comes of it, for workers to run without numba; hog calls it. hog_resize and hog_features have the first two steps.
+It is dlib's scan_fhog_pyramid with separable filters (scan_fhog_pyramid.h, spatial_filtering.h). hog_code keeps
+what comes of it, for workers to run without numba. hog_resize and hog_features have the first two steps.
 """
 
 import numpy as np
@@ -14,37 +14,45 @@ from spark_job.faces.hog_resize import exact, f32, resize, u32
 # A plane of features is taken for one long row: what runs over the end of a row is in columns that nobody reads.
 
 
+@exact
+def _ten(taps):
+    return taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8], taps[9]
+
+
+# Each product is of three sums, of which none waits for another.
+
+
 @fused
-def _along_row(plane, taps, out, count):
-    a, b, c, d, e, f, g, h, i, j = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8], taps[9]
+def _along_row(v, taps, out, count):
+    t = _ten(taps)
     for x in range(count):
-        out[x] = (
-            (plane[x] * a + plane[x + 1] * b + plane[x + 2] * c + plane[x + 3] * d)
-            + (plane[x + 4] * e + plane[x + 5] * f + plane[x + 6] * g)
-        ) + (plane[x + 7] * h + plane[x + 8] * i + plane[x + 9] * j)
+        some = v[x] * t[0] + v[x + 1] * t[1] + v[x + 2] * t[2] + v[x + 3] * t[3]
+        more = v[x + 4] * t[4] + v[x + 5] * t[5] + v[x + 6] * t[6]
+        out[x] = (some + more) + (v[x + 7] * t[7] + v[x + 8] * t[8] + v[x + 9] * t[9])
 
 
 @fused
-def _along_row_twice(plane, taps, others, out, other_out, count):
+def _along_row_twice(v, taps, others, out, other_out, count):
     """Two filters at once, for which the plane is read once."""
-    a, b, c, d, e, f, g, h, i, j = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8], taps[9]
-    k, l, m, n, o, p, q, r, s, t = others[0], others[1], others[2], others[3], others[4], others[5], others[6], others[7], others[8], others[9]
+    t, u = _ten(taps), _ten(others)
     for x in range(count):
-        v0, v1, v2, v3, v4 = plane[x], plane[x + 1], plane[x + 2], plane[x + 3], plane[x + 4]
-        v5, v6, v7, v8, v9 = plane[x + 5], plane[x + 6], plane[x + 7], plane[x + 8], plane[x + 9]
-        out[x] = ((v0 * a + v1 * b + v2 * c + v3 * d) + (v4 * e + v5 * f + v6 * g)) + (v7 * h + v8 * i + v9 * j)
-        other_out[x] = ((v0 * k + v1 * l + v2 * m + v3 * n) + (v4 * o + v5 * p + v6 * q)) + (v7 * r + v8 * s + v9 * t)
+        a, b, c, d, e = v[x], v[x + 1], v[x + 2], v[x + 3], v[x + 4]
+        f, g, h, i, j = v[x + 5], v[x + 6], v[x + 7], v[x + 8], v[x + 9]
+        some, more = a * t[0] + b * t[1] + c * t[2] + d * t[3], e * t[4] + f * t[5] + g * t[6]
+        out[x] = (some + more) + (h * t[7] + i * t[8] + j * t[9])
+        some, more = a * u[0] + b * u[1] + c * u[2] + d * u[3], e * u[4] + f * u[5] + g * u[6]
+        other_out[x] = (some + more) + (h * u[7] + i * u[8] + j * u[9])
 
 
 @fused
-def _add_along_column(rows, pitch, taps, scores, count):
-    a, b, c, d, e, f, g, h, i, j = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7], taps[8], taps[9]
-    r1, r2, r3, r4, r5 = rows[pitch:], rows[2 * pitch :], rows[3 * pitch :], rows[4 * pitch :], rows[5 * pitch :]
-    r6, r7, r8, r9 = rows[6 * pitch :], rows[7 * pitch :], rows[8 * pitch :], rows[9 * pitch :]
+def _add_along_column(v, pitch, taps, scores, count):
+    t = _ten(taps)
+    b, c, d, e, f = v[pitch:], v[2 * pitch :], v[3 * pitch :], v[4 * pitch :], v[5 * pitch :]
+    g, h, i, j = v[6 * pitch :], v[7 * pitch :], v[8 * pitch :], v[9 * pitch :]
     for x in range(count):
-        scores[x] += (
-            (rows[x] * a + r1[x] * b + r2[x] * c + r3[x] * d) + (r4[x] * e + r5[x] * f + r6[x] * g)
-        ) + (r7[x] * h + r8[x] * i + r9[x] * j)
+        some = v[x] * t[0] + b[x] * t[1] + c[x] * t[2] + d[x] * t[3]
+        more = e[x] * t[4] + f[x] * t[5] + g[x] * t[6]
+        scores[x] += (some + more) + (h[x] * t[7] + i[x] * t[8] + j[x] * t[9])
 
 
 @exact
@@ -71,7 +79,7 @@ def _scores(planes, height, pitch, filters, taps, sums, scores):
 
 @exact
 def _note(scores, level, image, detector, threshold, found, above, noted):
-    """Note the windows of a level that score no less than the threshold, as far as there is room; returns how many of all."""
+    """Note the windows of a level that score no less than the threshold, as far as there is room; returns how many."""
     height, pitch = image[4], image[5]
     for row in range(image[2] - 2):
         line = scores[(detector * height + row) * pitch :]
@@ -98,36 +106,35 @@ def _part(memory, ends, index):
 
 
 @exact
-def _scan(pixels, image, floats, ends, directions, orientations, weights, filters, taps, scores):
+def _scan(pixels, image, floats, ends, directions, orientations, shares, filters, taps, scores):
     """The scores of an image's windows."""
     planes = _part(floats, ends, 5)
     features(
-        pixels, image, _part(floats, ends, 2), directions, orientations, weights, _part(floats, ends, 0),
+        pixels, image, _part(floats, ends, 2), directions, orientations, shares, _part(floats, ends, 0),
         _part(floats, ends, 3), _part(floats, ends, 4), _part(floats, ends, 1), planes,
     )  # fmt: skip
     _scores(planes, image[4], image[5], filters, taps, _part(floats, ends, 6), scores)
 
 
 f32s, i32s, u32s = types.CPointer(types.float32), types.CPointer(types.int32), types.CPointer(types.uint32)
-u8s, f64s, ints, count = types.CPointer(types.uint8), types.CPointer(types.float64), types.CPointer(types.intp), types.intp
+u8s, f64s, ints, n = types.CPointer(types.uint8), types.CPointer(types.float64), types.CPointer(types.intp), types.intp
 
 
 @cfunc(
-    count(u8s, ints, count, count, f32s, ints, u32s, ints, u8s, f32s, i32s, f32s, count, f64s, count, i32s, f64s, count),
-    error_model="numpy",
+    n(u8s, ints, n, n, f32s, ints, u32s, ints, u8s, f32s, i32s, f32s, n, f64s, n, i32s, f64s, n), error_model="numpy"
 )
 def detect(
-    photo, images, image_count, doublings, floats, float_ends, numbers, number_ends, orientations, weights,
+    photo, images, image_count, doublings, floats, float_ends, numbers, number_ends, orientations, shares,
     filters, taps, filter_count, thresholds, detectors, found, above, limit,
 ):  # fmt: skip
-    """The windows of a photo that score no less than a detector's threshold; returns how many, limit of which are noted.
+    """The windows that score no less than a detector's threshold; returns how many, of which limit are noted.
 
-    found: detector, level, row and column in cells of each; above: what its score has more than the threshold. The other
-    arrays are as hog.Plan and hog.Detector have them.
+    found: detector, level, row and column in cells of each; above: its score less the threshold. The other arrays are
+    as hog and hog_plan make them.
     """
     images, float_ends, number_ends = carray(images, 6 * image_count), carray(float_ends, 10), carray(number_ends, 5)
     floats, numbers = carray(floats, float_ends[9]), carray(numbers, number_ends[4])
-    orientations, weights = carray(orientations, 512 * 512), carray(weights, 256)
+    orientations, shares = carray(orientations, 512 * 512), carray(shares, 256)
     filters, taps = carray(filters, 2 * filter_count), carray(taps, 2 * WINDOW * filter_count)
     thresholds, found, above = carray(thresholds, detectors), carray(found, 4 * limit), carray(above, limit)
     directions, room = _part(numbers, number_ends, 0), _part(numbers, number_ends, 1).view(np.int32)
@@ -141,7 +148,7 @@ def detect(
         if i >= doublings and min(image[2], image[3]) >= 3:
             plane = image[4] * image[5]
             scores = _part(floats, float_ends, 7)[: detectors * plane]
-            _scan(source, image, floats, float_ends, directions, orientations, weights, filters, taps, scores)
+            _scan(source, image, floats, float_ends, directions, orientations, shares, filters, taps, scores)
             for detector in range(detectors):
                 noted = _note(scores, i - doublings, image, detector, thresholds[detector], found, above, noted)
         if i + 1 < image_count:

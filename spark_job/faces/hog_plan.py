@@ -21,8 +21,8 @@ NORMS = 12 * PART
 
 
 class Plan(NamedTuple):
-    """images: of each its rows, columns, rows and columns of cells, and rows and columns of a plane of features; first
-    the photo's doublings, then the levels. float_ends and number_ends: where the parts of the kernels' room begin and end.
+    """images: of each its rows, columns, rows and columns of cells, rows and columns of a plane of features; first the
+    photo's doublings, then the levels. float_ends, number_ends: where the parts of the kernels' room begin and end.
     """
 
     images: NDArray[np.intp]
@@ -39,10 +39,10 @@ def plan(rows: int, columns: int, upsample: int, detectors: int) -> Plan:
     rows, columns, cell_rows, cell_columns, height, pitch = images[upsample].tolist()
     widest = max(columns for _, columns in sizes)
     along, plane, blocks = cell_columns + AROUND, height * pitch, 8 * CELL * (cell_columns + 2)
-    floats = (2 * VOTES, NORMS, blocks, (cell_rows + 2) * ORIENTATIONS * along, cell_rows * along, PLANES * plane)
-    floats += (2 * plane, detectors * plane, 2 * BLENDED + widest)
+    floats = [2 * VOTES, NORMS, blocks, (cell_rows + 2) * ORIENTATIONS * along, cell_rows * along, PLANES * plane]
+    floats += [2 * plane, detectors * plane, 2 * BLENDED + widest]
     others = [math.prod(size) for index, size in enumerate(sizes) if (index - upsample) % 2]
-    numbers = (blocks, 2 * PART_PX + widest, rows * columns, max(others, default=0))
+    numbers = [blocks, 2 * PART_PX + widest, rows * columns, max(others, default=0)]
     return Plan(images, *(np.cumsum((0, *parts), dtype=np.intp) for parts in (floats, numbers)))
 
 
@@ -57,7 +57,7 @@ def _doublings(rows: int, columns: int, times: int) -> list[tuple[int, int]]:
 def _smaller(rows: int, columns: int) -> list[tuple[int, int]]:
     """The sizes of an image's smaller levels, each 5/6 of the one before.
 
-    There are as many as create_fhog_pyramid makes (scan_fhog_pyramid.h), which goes by the rounded corners of a rectangle.
+    There are as many as create_fhog_pyramid makes (scan_fhog_pyramid.h), which counts by a rectangle's rounded corners.
     """
     sizes = []
     box = Box(0, columns - 1, rows - 1, 0)

@@ -1,9 +1,9 @@
 """hog_resize: an image -> one of another size, as dlib makes the levels of its pyramid; compiled by numba.
 
-It is dlib's resize_image of RGB by interpolate_bilinear (interpolation.h), to the bit: four columns at a time in float32,
-whose positions are stepped, and the last ones, which have no four right neighbours, in float64; both drop the fraction of
-a value. Pixels are of 32 bits, red in the lowest. LLVM makes vectors of a loop over a row where it can tell its arrays
-apart: those that it could not lie in one, at fixed distances, which is why wide rows are done in parts.
+It is dlib's resize_image of RGB by interpolate_bilinear (interpolation.h), to the bit: four columns at a time in
+float32, whose positions are stepped, and the last, which have no four right neighbours, in float64; either drops the
+fraction of a value. Pixels are of 32 bits, red in the lowest. LLVM makes vectors of a loop over a row where it can tell
+its arrays apart: those that it could not lie in one, at fixed distances, which is why wide rows are done in parts.
 """
 
 import math
@@ -13,7 +13,7 @@ from numba import njit
 
 from spark_job.faces.hog_plan import BLENDED, PART_PX
 
-f32, i32, u32, u64 = np.float32, np.int32, np.uint32, np.uint64
+f32, i32, i64, u32, u64 = np.float32, np.int32, np.int64, np.uint32, np.uint64
 
 exact = njit(nogil=True, boundscheck=False, error_model="numpy")
 
@@ -78,7 +78,7 @@ def _last_columns(above, below, columns, first, wanted, down, out):
     x = -scale + first * scale
     for column in range(first, wanted):
         x += scale
-        left = int(math.floor(x))
+        left = i64(math.floor(x))
         right, along = min(left + 1, columns - 1), x - left
         pixel = u32(0)
         for shift in (0, 8, 16):
@@ -103,9 +103,12 @@ def resize(pixels, rows, columns, resized, wanted_rows, wanted_columns, values, 
         y = -scale
         for row in range(wanted_rows):
             y += scale
-            top = int(math.floor(y))
+            top = i64(math.floor(y))
             bottom = min(top + 1, rows - 1)
-            above, below = pixels[top * columns : (top + 1) * columns], pixels[bottom * columns : (bottom + 1) * columns]
+            above, below = (
+                pixels[top * columns : (top + 1) * columns],
+                pixels[bottom * columns : (bottom + 1) * columns],
+            )
             if in_lower == top and in_upper != top:
                 upper, lower, in_upper, in_lower = lower, upper, in_lower, -1
             if in_upper != top:

@@ -14,8 +14,8 @@ from spark_job.errors import ModelError
 from spark_job.faces.dlib_weights import DamagedError, Reader
 from spark_job.faces.hog_plan import PLANES, WINDOW
 
-# Versions of detector and scanner, no image loaded (twice 0), px of a cell, padding of a window, its width and height, most
-# levels, width and height of the smallest.
+# Versions of detector and scanner, no image loaded (twice 0), px of a cell, padding of a window, its width and height,
+# most levels, width and height of the smallest.
 FORM = [2, 1, 0, 0, 8, 0, 80, 80, 1000, 64, 64]
 # build_fhog_filterbank drops smaller singular values, and smaller shares of a plane's largest.
 MIN_SINGULAR, MIN_SHARE = 1e-4, 1e-3
@@ -24,9 +24,9 @@ MIN_SINGULAR, MIN_SHARE = 1e-4, 1e-3
 class Weights(NamedTuple):
     """What dlib's detector holds.
 
-    weights: float64 (detectors, 31, 10, 10), by plane and cell; thresholds: float64 (detectors,), what a face scores at least;
-    overlap: intersection over union, and share covered, above which the weaker of two boxes goes; digest: the sha256 of
-    dlib's serialization.
+    weights: float64 (detectors, 31, 10, 10), by plane and cell; thresholds: float64 (detectors,), what a face scores at
+    least; overlap: intersection over union, and share covered, above which the weaker of two boxes goes; digest: the
+    sha256 of dlib's serialization.
     """
 
     weights: NDArray[np.float64]

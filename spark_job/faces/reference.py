@@ -10,12 +10,23 @@ from spark_job.errors import ModelError
 from spark_job.faces.detect import Finder
 from spark_job.faces.models import model_digest
 
-
 # Parts of a drawn face: y, x, height, width and brightness, of ellipses in a face that is 124 high and 92 wide.
-PARTS = [(0, 0, 124, 92, 200), (-14, -20, 10, 20, 60), (-14, 20, 10, 20, 60), (-24, -20, 6, 26, 90), (-24, 20, 6, 26, 90)]
+PARTS = [
+    (0, 0, 124, 92, 200),
+    (-14, -20, 10, 20, 60),
+    (-14, 20, 10, 20, 60),
+    (-24, -20, 6, 26, 90),
+    (-24, 20, 6, 26, 90),
+]
 PARTS += [(10, 0, 20, 14, 150), (14, 0, 8, 18, 110), (32, 0, 10, 36, 80)]
-# Faces: y, x, size in percent, how far the parts are moved to a side, and the tilt: each found by another of dlib's detectors.
-FACES = [(90, 70, 100, 0, 0), (85, 205, 80, -18, 0), (95, 330, 95, 18, 0), (240, 90, 110, 0, -35), (235, 250, 90, 0, 35)]
+# Faces: y, x, size in percent, how far its parts are moved to a side, tilt: each found by another of dlib's detectors.
+FACES = [
+    (90, 70, 100, 0, 0),
+    (85, 205, 80, -18, 0),
+    (95, 330, 95, 18, 0),
+    (240, 90, 110, 0, -35),
+    (235, 250, 90, 0, 35),
+]
 TOLERANCE = 1e-4  # of a HOG score, against dlib's
 
 
@@ -57,10 +68,12 @@ def reference_photo() -> NDArray[np.uint8]:
         down, along = down * straight - along * tilt, along * straight + down * tilt
         for part_y, part_x, height, width, brightness in PARTS:
             from_x = along - (part_x + (turn if height < 100 else 0)) * size
-            inside = 4 * ((down - part_y * size) * width) ** 2 + 4 * (from_x * height) ** 2 <= (height * width * size) ** 2
+            inside = (
+                4 * ((down - part_y * size) * width) ** 2 + 4 * (from_x * height) ** 2 <= (height * width * size) ** 2
+            )
             shade = brightness - 15 * channel + row[around[0]] * column[:, around[1]] % 7
             photo[around] = np.where(inside, shade, photo[around])
-    return photo.astype(np.uint8)
+    return np.asarray(photo, dtype=np.uint8)
 
 
 def check_hog(find: Finder, digest: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_job.faces.detect import Box, Detection, bounded, chain, hog, select
+from spark_job.faces.detect import Box, Detection, bounded, chain, detector, dlib_hog, select
 
 # In an image of 100 rows and 120 columns: at its corner, in the middle of its lower half, near its centre.
 LARGE, WIDE, SMALL = (
@@ -91,5 +91,5 @@ def test_an_image_in_which_nothing_is_found_is_looked_at_larger():
 def test_hog_finds_what_dlib_finds_in_the_same_order(faces):
     library = dlib.get_frontal_face_detector()
     for image in faces:
-        ours = [found.box for found in hog(library, 1)(image)]
+        ours = [found.box for found in detector("hog", dlib_hog(library), 1)(image)]
         assert ours == [Box(r.top(), r.right(), r.bottom(), r.left()) for r in library(image, 1)]
