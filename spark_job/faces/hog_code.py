@@ -1,9 +1,8 @@
 """hog_code: hog_kernels in machine code, compiled once for a user of a machine and kept in the cache.
 
-Compiling takes some ten seconds of a core, in a process of its own; loading takes a millisecond, and neither numba nor
-LLVM, which would take 100 MiB of each worker. The code is the same for all x86-64 processors from 2013 on, and so are
-the bits of a score; others have none. It is run as it is: only a file that nobody but this user and root can have
-written is.
+Compiling takes some ten seconds of a core, in a process of its own. Loading takes LLVM, which links the object file,
+and not numba. The code is the same for all x86-64 processors from 2013 on, and so are the bits of a score; others have
+none. It is run as it is: only a file that nobody but this user and root can have written is.
 """
 
 import ctypes
@@ -11,9 +10,7 @@ import fcntl
 import functools
 import hashlib
 import importlib.metadata
-import mmap
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +25,7 @@ from spark_job import cache
 from spark_job.errors import ModelError
 from spark_job.faces.processor import flags
 
+TRIPLE, ENTRY = "x86_64-unknown-linux-gnu", "detect"
 # What x86-64-v3 says beyond the first level, as Linux names it: the level that the code is made for.
 PROCESSOR, NEEDED = "x86-64-v3", {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
 SOURCES = ("hog_plan.py", "hog_resize.py", "hog_features.py", "hog_kernels.py", "hog_compiler.py")
@@ -43,28 +41,30 @@ def load() -> Callable[..., int]:
     if not flags() >= NEEDED:
         raise ModelError(f"this processor is no {PROCESSOR}")
     try:
-        code = _found() or _made()
-        return _callable(code)
+        return _linked(_found() or _made())
     except OSError as error:
-        raise ModelError(f"no folder for compiled code, or no leave to run it: {error}") from None
+        raise ModelError(f"no folder for compiled code: {error}") from None
+    except ImportError as error:
+        raise ModelError(f"LLVM cannot be loaded: {error}") from None
 
 
-def _callable(code: bytes) -> Callable[..., int]:
-    """The function in some code: a copy of it in memory that can be run, and no longer written. Raises OSError."""
-    memory = mmap.mmap(-1, len(code), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory.write(code)
-    address = np.frombuffer(memory, dtype=np.uint8).ctypes.data
-    library = ctypes.CDLL(None, use_errno=True)
-    if library.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(len(code)), mmap.PROT_READ | mmap.PROT_EXEC):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    (begins,) = struct.unpack_from("<Q", code)
-    function = ctypes.CFUNCTYPE(N, *TAKES)(address + begins)
+def _linked(code: bytes) -> Callable[..., int]:
+    """The function in an object file."""
+    import llvmlite.binding as llvm  # here, since only a worker needs it
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_triple(TRIPLE).create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    function = ctypes.CFUNCTYPE(N, *TAKES)(engine.get_function_address(ENTRY))
 
     def detect(*arguments: Any) -> int:
         result: int = function(*(a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments))
         return result
 
-    detect.memory = memory  # type: ignore[attr-defined]  # mapped as long as it can be called
+    detect.engine = engine  # type: ignore[attr-defined]  # its memory holds the code as long as it can be called
     return detect
 
 
@@ -83,7 +83,7 @@ def _stem() -> str:
 
 def _found() -> bytes | None:
     """The code that a folder holds already."""
-    for path in cache.kept(_stem(), ".code"):
+    for path in cache.kept(_stem(), ".o"):
         if cache.is_ours(path) and cache.is_ours(path.parent):
             return path.read_bytes()
     return None
@@ -94,7 +94,7 @@ def _made() -> bytes:
     folder = cache.writable_folder(ours=True)
     with _alone(folder / "hog.lock"):
         code = _found() or _compiled(folder)
-        cache.keep(folder, _stem(), ".code", code)
+        cache.keep(folder, _stem(), ".o", code)
         return code
 
 

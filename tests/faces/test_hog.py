@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import dlib
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 import spark_job.cache
 from spark_job.errors import ModelError
-from spark_job.faces import engine, hog, hog_code, hog_compiler, reference
+from spark_job.faces import engine, hog, hog_code, reference
 from spark_job.faces.detect import Box, Finder, dlib_hog
 from spark_job.faces.hog import compiled_hog
 from spark_job.faces.hog_plan import plan
@@ -193,7 +192,7 @@ def test_code_that_finds_other_faces_than_dlib_is_refused(changed, message) -> N
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own, which holds the code of the session's."""
-    code, folder = hog_code.load() and next(spark_job.cache.kept(hog_code._stem(), ".code")), tmp_path / "cache"
+    code, folder = hog_code.load() and next(spark_job.cache.kept(hog_code._stem(), ".o")), tmp_path / "cache"
     folder.mkdir(mode=0o755)
     shutil.copy(code, folder)
     monkeypatch.setenv("FACEMEAN_CACHE", str(folder))
@@ -219,7 +218,7 @@ def test_code_that_others_could_have_written_is_not_run(cache: Path, mode: int) 
     with pytest.raises(ModelError, match="could not be compiled: exit code 1"):
         hog_code.load()
     cache.chmod(0o755)
-    (code,) = cache.glob("*.code")
+    (code,) = cache.glob("*.o")
     code.chmod(mode)
     with pytest.raises(ModelError, match="could not be compiled"):
         hog_code.load()
@@ -227,7 +226,7 @@ def test_code_that_others_could_have_written_is_not_run(cache: Path, mode: int) 
 
 @pytest.mark.usefixtures("_no_compiler")
 def test_damaged_code_is_not_run(cache: Path) -> None:
-    (code,) = cache.glob("*.code")
+    (code,) = cache.glob("*.o")
     code.write_bytes(code.read_bytes()[:-1])
     with pytest.raises(ModelError, match="could not be compiled"):
         hog_code.load()
@@ -242,7 +241,7 @@ def test_of_processes_that_want_the_code_at_once_one_compiles_it(tmp_path: Path)
     said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert not any("numba" in text for text in said)  # a worker imports none
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".code", ".lock"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".lock", ".o"]
 
 
 def _none_installed(name: str) -> str:
@@ -277,14 +276,3 @@ def test_what_needs_no_code_makes_none(chosen, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("FACEMEAN_CACHE", str(tmp_path))
     assert engine.why_slow(Settings(inputs=("any",), output="any", **chosen)) is None
     assert not list(tmp_path.iterdir())
-
-
-def test_code_that_is_in_need_of_anything_else_is_refused() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_triple("x86_64-unknown-linux-gnu").create_target_machine(reloc="pic", codemodel="small")
-    module = llvm.parse_assembly(
-        "declare void @puts(ptr) define void @f(ptr %text) { call void @puts(ptr %text) ret void }"
-    )
-    with pytest.raises(ValueError, match="it needs puts"):
-        hog_compiler.linked(machine.emit_object(module), "f")
