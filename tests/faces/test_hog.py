@@ -190,7 +190,7 @@ def test_code_that_finds_other_faces_than_dlib_is_refused(changed, message) -> N
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(find: Finder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the test's own, which holds the code of the session's."""
     code, folder = hog_code.load() and next(spark_job.cache.kept(hog_code._stem(), ".o")), tmp_path / "cache"
     folder.mkdir(mode=0o755)
