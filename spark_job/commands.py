@@ -5,7 +5,6 @@ A command imports what it needs when it runs: those that only read an output ans
 
 import argparse
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import Field, asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -44,7 +43,7 @@ def _run(chosen: dict[str, Any]) -> int:
 
     quiet, as_json, with_report = (chosen.pop(name) for name in ("quiet", "json", "report"))
     console, settings = Console(quiet, as_json), Settings(**chosen)
-    with open_session(settings) if with_report else nullcontext() as spark:  # one for both
+    with open_session(settings, records=True) as spark:
         result = run(settings, spark, console)
         console.show(summary(result))
         if with_report:
