@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spark_job.cache import folders, writable_folder
 
-KEPT_S = 30 * 24 * 3600  # since it was last used
+KEPT_S = 7 * 24 * 3600  # since it was last used
 UNFINISHED_S = 600.0
 # Of what it does not take, Java would say so on standard output.
 SILENT = "-Xlog:cds*=off"

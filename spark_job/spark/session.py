@@ -40,6 +40,9 @@ REQUIRED = {
     # The number of tasks is set by the number of photos (spark.sql.files.minPartitionNum), not by their bytes.
     "spark.sql.files.maxPartitionBytes": str(2**40),
 }
+# For few rows, Spark makes Java code, and Java compiles it, for longer than doing without it takes.
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+FEW_ROWS = 1_000_000
 
 
 def spark_session(settings: Settings, records: bool = False) -> SparkSession:
@@ -143,6 +146,15 @@ def open_session(
             # Of a Java process that has gone: what ended it is told, not this.
             with suppress(OSError, Py4JError), warnings.catch_warnings(action="ignore"):
                 started.stop()
+
+
+def compile_for(session: SparkSession, rows: int) -> None:
+    """Have Spark compile its queries where they are over more than a few rows."""
+    for name, value in INTERPRETED.items():
+        if rows > FEW_ROWS:
+            session.conf.unset(name)
+        else:
+            session.conf.set(name, value)
 
 
 @contextmanager
