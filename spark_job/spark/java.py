@@ -13,7 +13,7 @@ from pyspark import SparkConf
 from pyspark.find_spark_home import _find_spark_home
 from pyspark.java_gateway import launch_gateway
 
-from spark_job.spark.classes import sharing_options
+from spark_job.spark.classes import keep, sharing
 
 # In the environment that Spark's own scripts set up, spark-env.sh included. Ctrl-C is for Python, which ends Java.
 BY_SPARK = ("bash", "-c", 'trap "" INT; . "$SPARK_HOME/bin/load-spark-env.sh" && exec "$@"', "bash")
@@ -31,14 +31,32 @@ def start_java(conf: SparkConf, records: bool) -> Any:
     home, java = Path(_find_spark_home()), java_program()
     if java is None:
         return launch_gateway(conf)  # type: ignore[no-untyped-call]
-    sharing = " ".join(map(shlex.quote, sharing_options(java, home / "jars", records)))
+    options, new = sharing(java, home / "jars", records)
     environment = os.environ | {
         "SPARK_HOME": str(home),
-        "SPARK_SUBMIT_OPTS": f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} {sharing}",
+        "SPARK_SUBMIT_OPTS": f"{os.environ.get('SPARK_SUBMIT_OPTS', '')} {shlex.join(options)}",
         "SPARK_CONNECT_MODE": "0",
     }
     command = _command(java, home, conf, environment)
-    return (command and _connected(command, environment)) or launch_gateway(conf)  # type: ignore[no-untyped-call]
+    gateway = _connected(command, environment) if command else None
+    if gateway is None:
+        return launch_gateway(conf)  # type: ignore[no-untyped-call]
+    gateway.new_classes = new
+    return gateway
+
+
+def keep_classes(gateway: Any) -> None:
+    """Leave the classes that this Java may write to later starts: a run has gone well."""
+    if new := getattr(gateway, "new_classes", None):
+        keep(new)
+
+
+def let_go(gateway: Any) -> None:
+    """Have Java hold this process's outputs no longer, where it will write its classes: nobody is to wait for that."""
+    if getattr(gateway, "new_classes", None):
+        java: Any = gateway.jvm.java.io
+        for output in (java.FileDescriptor.out, java.FileDescriptor.err):
+            java.FileOutputStream(output).close()  # which puts /dev/null in its place
 
 
 def java_program() -> Path | None:

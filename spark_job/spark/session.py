@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.traceback_utils import SCCallSiteSync
 
 from spark_job.settings import Settings
-from spark_job.spark.java import start_java
+from spark_job.spark.java import keep_classes, let_go, start_java
 from spark_job.stops import stops_wait
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ REQUIRED = {
 }
 # For few rows, Spark makes Java code, and Java compiles it, for longer than doing without it takes.
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
-FEW_ROWS = 1_000_000
+FEW_ROWS = 100_000
 
 
 def spark_session(settings: Settings, records: bool = False) -> SparkSession:
@@ -141,11 +141,14 @@ def open_session(
         for name, value in REQUIRED.items():
             session.conf.set(name, value)
         yield session
+        if theirs is None:
+            keep_classes(SparkContext._gateway)
     finally:
         if theirs is None:
             # Of a Java process that has gone: what ended it is told, not this.
             with suppress(OSError, Py4JError), warnings.catch_warnings(action="ignore"):
                 started.stop()
+                let_go(SparkContext._gateway)
 
 
 def compile_for(session: SparkSession, rows: int) -> None:

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from spark_job.spark import classes
-from spark_job.spark.classes import KEPT_S, UNFINISHED_S, sharing_options
+from spark_job.spark.classes import KEPT_S, UNFINISHED_S, is_whole, keep, sharing
 
 # Starts Java, and says which archive of classes it has in memory. Its own end ends Java.
 STARTS = """
 from pathlib import Path
 from pyspark import SparkConf
-from spark_job.spark.java import start_java
+from spark_job.spark.java import keep_classes, let_go, start_java
 from spark_job.spark.session import logging_option
 gateway = start_java(SparkConf().set("spark.driver.extraJavaOptions", logging_option()), records=True)
 maps = Path(f"/proc/{gateway.proc.pid}/maps").read_text().split()
+keep_classes(gateway)
 print(*sorted({Path(word).name for word in maps if word.endswith(".jsa")} - {"classes.jsa", "classes_nocoops.jsa"}))
+let_go(gateway)
 """
 WHOLE, UNFINISHED = b"\xa8\xba\x0b\xf0", bytes(4)
 
@@ -44,7 +45,7 @@ def started() -> subprocess.CompletedProcess[str]:
 
 
 def written(cache: Path) -> Iterator[Path]:
-    return (path for path in cache.glob("java-*.jsa") if classes._is_whole(path))
+    return (path for path in cache.glob("java-*.jsa") if is_whole(path))
 
 
 def test_java_leaves_its_classes_to_the_next_start_and_says_nothing(cache: Path) -> None:
@@ -65,32 +66,37 @@ def test_java_leaves_its_classes_to_the_next_start_and_says_nothing(cache: Path)
 
 def test_options_are_those_of_the_archive_for_this_java_and_these_jars(cache: Path, jars: Path) -> None:
     java = Path(sys.executable)
-    assert sharing_options(java, jars, records=False) == []
-    (option, _) = sharing_options(java, jars, records=True)
-    name, path = option.split("=")
-    assert name == "-XX:ArchiveClassesAtExit"
-    assert path.endswith(f".{os.getpid()}.jsa")
+    assert sharing(java, jars, records=False) == ([], None)
+    (option, _), new = sharing(java, jars, records=True)
+    assert new
+    assert option == f"-XX:ArchiveClassesAtExit={new}"
 
-    Path(path).write_bytes(UNFINISHED)
-    assert sharing_options(java, jars, records=True)[0] == option
-    Path(path).write_bytes(WHOLE)
-    (taken, _) = sharing_options(java, jars, records=False)
-    assert taken == f"-XX:SharedArchiveFile={path.replace(f'.{os.getpid()}', '')}"
-    assert not Path(path).exists()
+    # Of a run that did not go well; under way; whole.
+    for content, is_kept in ((WHOLE, False), (UNFINISHED, True)):
+        new.write_bytes(content)
+        if is_kept:
+            keep(new)
+        assert sharing(java, jars, records=True)[0][0] == option
+    new.write_bytes(WHOLE)
+    archive = new.with_name(new.name.replace(f".{os.getpid()}", ""))
+    assert sharing(java, jars, records=True)[0][0] == f"-XX:SharedArchiveFile={archive}"
+    assert not new.exists()
 
     (jars / "b.jar").write_bytes(b"b")
-    assert sharing_options(java, jars, records=False) == []
+    assert sharing(java, jars, records=False) == ([], None)
 
 
 def test_archives_that_nobody_uses_go(cache: Path, jars: Path) -> None:
-    ages = {"java-1.jsa": KEPT_S, "java-2.jsa": KEPT_S / 2, "java-3.1.jsa": UNFINISHED_S, "java-4.1.jsa": 0}
-    for name, age in ages.items():
+    ages = {"java-1.jsa": KEPT_S, "java-2.jsa": KEPT_S / 2, "java-3.1.jsa": UNFINISHED_S, "java-3.1.kept": UNFINISHED_S}
+    for name, age in (ages | {"java-4.1.jsa": 0}).items():
         (cache / name).write_bytes(WHOLE)
         then = time.time() - age - 1
         os.utime(cache / name, (then, then))
-    (option, _) = sharing_options(Path(sys.executable), jars, records=True)
-    new = Path(option.split("=")[1])
+    new = sharing(Path(sys.executable), jars, records=True).new
+    assert new
     new.write_bytes(WHOLE)
-    sharing_options(Path(sys.executable), jars, records=False)
-    left = {path.name for path in cache.iterdir()}
-    assert left == {"java-2.jsa", "java-4.1.jsa", new.name.replace(f".{os.getpid()}", "")}
+    keep(new)
+    sharing(Path(sys.executable), jars, records=False)
+    archive = new.name.replace(f".{os.getpid()}", "")
+    left = {path.name for path in cache.glob("*.jsa")}
+    assert left == {"java-2.jsa", "java-4.1.jsa", archive}
