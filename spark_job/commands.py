@@ -5,8 +5,10 @@ A command imports what it needs when it runs: those that only read an output ans
 
 import argparse
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import Field, asdict
+from importlib import import_module
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from spark_job.settings import Settings, flag, options
@@ -37,19 +39,32 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(chosen: dict[str, Any]) -> int:
-    from spark_job.console import Console
-    from spark_job.pipeline import run
-    from spark_job.results.result import summary
     from spark_job.spark.session import open_session
 
     quiet, as_json, with_report = (chosen.pop(name) for name in ("quiet", "json", "report"))
-    console, settings = Console(quiet, as_json), Settings(**chosen)
-    with open_session(settings) if with_report else nullcontext() as spark:  # one for both
+    settings = Settings(**chosen)
+    _import_ahead("spark_job.pipeline")
+    with open_session(settings, records=True) as spark:
+        from spark_job.console import Console
+        from spark_job.pipeline import run
+        from spark_job.results.result import summary
+
+        console = Console(quiet, as_json)
         result = run(settings, spark, console)
         console.show(summary(result))
         if with_report:
             _write_report(settings, spark, Console(quiet or as_json))
     return TOO_MANY_FAILED if result.too_many_failed else DONE
+
+
+def _import_ahead(module: str) -> None:
+    """Import what is wanted once Java has started, while it starts; what that raises, the import proper will raise."""
+
+    def import_it() -> None:
+        with suppress(Exception):
+            import_module(module)
+
+    Thread(target=import_it, daemon=True).start()
 
 
 def _write_report(settings: Settings, spark: "SparkSession | None", console: "Console") -> None:

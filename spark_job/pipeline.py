@@ -21,15 +21,15 @@ from spark_job.results.groups import write_groups
 from spark_job.results.listing import write_listing
 from spark_job.results.result import Result, write_mean
 from spark_job.results.sums import total
-from spark_job.results.tally import check_has_faces, first_failures, tally
+from spark_job.results.tally import check_has_faces, checked, tally
 from spark_job.settings import Settings, settings_id
 from spark_job.spark.executors import awaited
 from spark_job.spark.metrics import Gauges
-from spark_job.spark.session import open_session, step
+from spark_job.spark.session import compile_for, open_session, step
 from spark_job.table.checkpoint import damage_named, repair
 from spark_job.table.encode import encode
 from spark_job.table.lock import only_run
-from spark_job.table.store import PhotosTable, current, open_output, settled, without_rows
+from spark_job.table.store import PhotosTable, current, open_output, outcomes
 from spark_job.table.unread import account_for_unread
 
 
@@ -49,10 +49,12 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
 
     with open_session(settings, spark) as session, ExitStack() as held:
         held.enter_context(awaited(session.sparkContext, console.say))
+        compile_for(session, rows=0)  # until they are counted
         with step(session, "list the inputs"):
             check_group_by(session, settings.group_by)
             sources = open_inputs(session, fetch(settings, console.progress), settings)
             listing = list_photos(sources)
+            compile_for(session, listing.listed)
 
         with step(session, f"find the photos that have no row of settings {identity}"):
             output = open_output(session, settings.output)
@@ -61,8 +63,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             if settings.repair:
                 console.repaired(repair(session, output))
             table = PhotosTable(session, output, identity)
-            wanted = without_rows(listing.photos, settled(table.rows()))
-            missing = wanted.count()
+            wanted, missing = table.wanted(listing.photos, listing.listed)
         made = made_with(settings, identity, models, started)
         with step(session, "write down what the inputs hold"):
             write_listing(output, listing.photos, listing.listed, missing, made)
@@ -79,14 +80,16 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
         clock.append(time.monotonic())
 
         with step(session, "count the photos by status"):
-            account_for_unread(sources, listing, table, settings, models)
-            outcomes = current(listing.photos, table.rows(), "status", "message", "processor")
-            counts, processors = tally(outcomes, listing.listed)
+            account = tally(outcomes(listing.photos, table.rows()))
+            if account.unread:
+                account_for_unread(sources, listing, table, settings, models)
+                account = tally(outcomes(listing.photos, table.rows()))
+            counts = checked(account, outcomes(listing.photos, table.rows()), listing.listed)
             gauges.settle(counts)
-            failures = first_failures(outcomes, counts)
         with step(session, f"sum the embeddings of {counts['ok']:,} photos"):
             faces = current(listing.photos, table.rows(), "faces")
-            moments, scatter = total(faces)
+            # Where the table has a row for each photo and no other, none need be looked for.
+            moments, scatter = total(table.rows() if account.rows == listing.listed else faces)
             check_has_faces(moments, counts)
         group_means = write_groups(output, faces) if settings.group_by != "none" else None
         write_statistics(output, settings, listing.photos, table.rows(), moments, scatter, group_means)
@@ -101,8 +104,8 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             encoded=missing,
             skipped=listing.skipped,
             group_means=group_means,
-            failures=failures,
-            processors=processors,
+            failures=account.failures,
+            processors=account.processors,
             started=started,
             seconds=time.monotonic() - clock[0],
             encoding_seconds=clock[2] - clock[1],

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from pyspark.sql import SparkSession
 
 from spark_job import Result, Settings, run
+from spark_job.cache import folders
 from spark_job.spark.session import spark_session
 
 pytest_plugins = ("results.report.reported",)
@@ -130,9 +132,13 @@ def faces(sample: Path) -> list[NDArray[np.uint8]]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Models made by this run, and not those of the user."""
+    """Models made by this run, and not those of the user; Java's classes may be the user's."""
     with alone(tmp_path_factory, "cache") as shared:
         models = shared / "cache"
+        models.mkdir(exist_ok=True)
+        for archive in next(folders()).glob("java-*.jsa"):
+            with suppress(FileExistsError):  # of the other process
+                (models / archive.name).symlink_to(archive)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEMEAN_CACHE", str(models))
         yield

@@ -19,7 +19,7 @@ from PIL import Image
 
 from spark_job import run
 from spark_job.errors import InvariantError, NoFaceError
-from spark_job.results.tally import tally
+from spark_job.results.tally import checked, tally
 
 EXACT = {"detector": "hog", "upsample": 1, "face": "first"}
 
@@ -191,18 +191,26 @@ def test_no_face_at_all_is_an_error_and_writes_no_mean(spark, settings, sample):
 
 
 def test_a_photo_without_its_one_row_fails_the_run_and_is_named(spark):
-    made = [("a", 1, None, "ok", "kind"), ("b", 1, None, "no_face", "other"), ("c", 1, None, None, None)]
-    columns = "path string, length long, modificationTime timestamp, status string, processor string"
-    rows = spark.createDataFrame(made, columns)
+    made = [
+        ("a", 1, None, True, "ok", None, "kind", 1),
+        ("b", 1, None, True, "empty", "it is", "other", 2),
+        ("c", 1, None, True, None, None, None, None),
+        ("of another time", 1, None, None, "ok", None, "old", 1),
+    ]
+    columns = "path string, length long, modificationTime timestamp, listed boolean, status string, message string"
+    rows = spark.createDataFrame(made, f"{columns}, processor string, rows long")
     with_rows = rows.where("status IS NOT NULL")
-    assert tally(with_rows, 2).photos["ok"] == 1
-    assert tally(with_rows, 2).processors == ["kind", "other"]
+    account = tally(with_rows)
+    assert checked(account, with_rows, 2)["ok"] == 1
+    assert (account.processors, account.rows) == (["kind", "other"], 4)
+    assert account.failures == [("b", "empty", "it is")]
     with pytest.raises(InvariantError, match=r"1 of 3 .*'c'"):
-        tally(rows, 3)
+        checked(tally(rows), rows, 3)
     with pytest.raises(InvariantError, match=r"3 photos were listed and 2 rows count"):
-        tally(with_rows, 3)
+        checked(account, with_rows, 3)
+    twice = with_rows.unionByName(with_rows.where("path = 'b'"))
     with pytest.raises(InvariantError, match=r"2 photos were listed and 3 rows count .*: more than one of 'b'"):
-        tally(with_rows.unionByName(with_rows.where("path = 'b'")), 2)
+        checked(tally(twice), twice, 2)
 
 
 def test_the_callers_session_is_left_running_as_it_was(spark, settings, face_photos):

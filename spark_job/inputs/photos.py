@@ -74,7 +74,8 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
     spark = wanted.sparkSession
     cores = spark.sparkContext.defaultParallelism
     is_small, can_be_read = F.col("length") <= max_bytes, ~F.col("kind").isin(*NOT_READ)
-    parts = [wanted.where(~is_small & can_be_read).select(*KEY, "group", F.lit(None).cast("binary").alias("content"))]
+    large = wanted.where(~is_small & can_be_read).select(*KEY, "group", F.lit(None).cast("binary").alias("content"))
+    parts = list[DataFrame]()
     readable = wanted.where(can_be_read)
     with step(spark, "find the files that hold the photos"):
         named = None if is_all else _sources_of(wanted)
@@ -92,7 +93,8 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
         elif files < MIN_PARTITIONS_A_CORE * cores:
             part = part.repartition(task_count(photos, cores), "path")
         parts.append(part)
-    return reduce(DataFrame.unionByName, parts)
+    # Of the first partition, Spark writes a file even where it has no rows.
+    return reduce(DataFrame.unionByName, [*parts, large])
 
 
 def task_count(photos: int, cores: int) -> int:

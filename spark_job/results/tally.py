@@ -9,54 +9,72 @@ from pyspark.sql import functions as F
 from spark_job.errors import InvariantError, NoFaceError
 from spark_job.results.moments import Moments
 from spark_job.row import FAILURES, KEY, STATUSES
-from spark_job.spark.session import step
 
 SHOWN = 5
 
 
 class Tally(NamedTuple):
-    """photos: listed, and how many have each status; processors: the kinds that their rows were made on."""
+    """The account of the photos of a listing, by their rows.
 
-    photos: dict[str, int]
-    processors: list[str]
-
-
-def tally(rows: DataFrame, listed: int) -> Tally:
-    """The account of the photos.
-
-    rows: KEY, status and processor, one for each listed photo, status null where it has no row.
-    Raises InvariantError where a photo has no row, or the statuses do not add up to the photos listed.
+    counts: how many have each status, None where they have no row; first: status, path and message of the first of each
+    status, by path; processors: the kinds that their rows were made on; rows: how many the table holds.
     """
-    found = rows.groupBy("status", "processor").count().collect()
+
+    counts: Counter[str | None]
+    first: list[tuple[str | None, str, str | None]]
+    processors: list[str]
+    rows: int
+
+    @property
+    def unread(self) -> int:
+        """How many photos have no row."""
+        return self.counts[None]
+
+    @property
+    def failures(self) -> list[tuple[str, str, str]]:
+        """path, status and message of the first photos that failed, by path."""
+        failed = ((path, status, message or "") for status, path, message in self.first if status in FAILURES)
+        return sorted(failed)[:SHOWN]
+
+
+def tally(outcomes: DataFrame) -> Tally:
+    """The account of the photos, by what table/store.py says of outcomes."""
+    first = F.min_by(F.struct("path", "message"), "path", SHOWN)
+    found = (
+        outcomes.groupBy("listed", "status", "processor")
+        .agg(F.count("*").alias("photos"), F.sum("rows").alias("rows"), first.alias("first"))
+        .collect()
+    )
     counts: Counter[str | None] = Counter()
-    for row in found:
-        counts[row.status] += row["count"]
-    if None in counts:
-        paths = [row.path for row in rows.where("status IS NULL").select("path").limit(SHOWN).collect()]
-        raise InvariantError(
-            f"{counts[None]:,} of {listed:,} listed photos have no row: they were changed or removed during the "
-            f"run, or their archive cannot be read to its end ({', '.join(map(repr, paths))}, ...): run it again"
-        )
-    if counts.total() != listed:
-        several = rows.groupBy(*KEY).count().where("count > 1").limit(SHOWN).collect()
-        named = ", ".join(repr(row.path) for row in several)
-        raise InvariantError(
-            f"{listed:,} photos were listed and {counts.total():,} rows count ({dict(counts)})"
-            + (f": more than one of {named}, ..." if named else "")
-        )
+    for row in (listed := [row for row in found if row.listed]):
+        counts[row.status] += row.photos
     return Tally(
-        {"listed": listed, **{status: counts[status] for status in STATUSES}},
-        sorted({row.processor for row in found if row.processor}),
+        counts,
+        [(row.status, photo.path, photo.message) for row in listed for photo in row.first],
+        sorted({row.processor for row in listed if row.processor}),
+        sum(row.rows or 0 for row in found),
     )
 
 
-def first_failures(rows: DataFrame, counts: dict[str, int]) -> list[tuple[str, str, str]]:
-    """path, status and message of the first photos that failed, by path; counts: those of the tally."""
-    if not any(counts[status] for status in FAILURES):
-        return []
-    failed = rows.where(F.col("status").isin(*FAILURES)).orderBy("path").limit(SHOWN)
-    with step(rows.sparkSession, "find the first photos that failed"):
-        return [(row.path, row.status, row.message) for row in failed.select("path", "status", "message").collect()]
+def checked(account: Tally, outcomes: DataFrame, listed: int) -> dict[str, int]:
+    """photos of mean.json: listed, and how many have each status.
+
+    Raises InvariantError where a photo has no row, or the statuses do not add up to the photos listed.
+    """
+    if account.unread:
+        paths = ", ".join(repr(path) for status, path, _ in account.first if status is None)
+        raise InvariantError(
+            f"{account.unread:,} of {listed:,} listed photos have no row: they were changed or removed during the "
+            f"run, or their archive cannot be read to its end ({paths}, ...): run it again"
+        )
+    if account.counts.total() != listed:
+        several = outcomes.where("listed").groupBy(*KEY).count().where("count > 1").limit(SHOWN).collect()
+        named = ", ".join(repr(row.path) for row in several)
+        raise InvariantError(
+            f"{listed:,} photos were listed and {account.counts.total():,} rows count ({dict(account.counts)})"
+            + (f": more than one of {named}, ..." if named else "")
+        )
+    return {"listed": listed, **{status: account.counts[status] for status in STATUSES}}
 
 
 def check_has_faces(moments: Moments, photos: dict[str, int]) -> None:

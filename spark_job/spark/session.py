@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.traceback_utils import SCCallSiteSync
 
 from spark_job.settings import Settings
+from spark_job.spark.java import keep_classes, let_go, start_java
 from spark_job.stops import stops_wait
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -39,12 +40,16 @@ REQUIRED = {
     # The number of tasks is set by the number of photos (spark.sql.files.minPartitionNum), not by their bytes.
     "spark.sql.files.maxPartitionBytes": str(2**40),
 }
+# For few rows, Spark makes Java code, and Java compiles it, for longer than doing without it takes.
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+FEW_ROWS = 100_000
 
 
-def spark_session(settings: Settings) -> SparkSession:
+def spark_session(settings: Settings, records: bool = False) -> SparkSession:
     """A Spark session from conf/defaults.conf, conf/s3.conf, spark-submit's own properties, and --master and --conf.
 
-    The later win. Under spark-submit the JVM already runs with its properties.
+    The later win. Under spark-submit the JVM already runs with its properties. records: whether Java may leave its
+    classes to later starts.
     """
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # under spark-submit: without this, SparkConf() does not ask its JVM
         SparkContext._ensure_initialized()
@@ -70,7 +75,8 @@ def spark_session(settings: Settings) -> SparkSession:
         _set_missing(conf, "local.conf")
     conf.set("spark.driver.extraJavaOptions", f"{conf.get('spark.driver.extraJavaOptions', '')} {logging_option()}")
     with stops_wait():  # a Java process of which Python lets go while it starts is left behind
-        SparkContext._ensure_initialized(conf=conf)
+        if SparkContext._gateway is None and "PYSPARK_GATEWAY_PORT" not in os.environ:
+            SparkContext._ensure_initialized(gateway=start_java(conf, records))
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     _tell_no_end_of_java(spark.sparkContext)
@@ -120,24 +126,38 @@ def take_sigterm_from_java() -> None:
 
 
 @contextmanager
-def open_session(settings: Settings, spark: SparkSession | None = None) -> Iterator[SparkSession]:
+def open_session(
+    settings: Settings, spark: SparkSession | None = None, records: bool = False
+) -> Iterator[SparkSession]:
     """A session with the properties that a run needs.
 
     spark: the caller's; without it, the process's active one, and only without that a new one. The new one is stopped
-    at the end, another goes on running and keeps its properties.
+    at the end, another goes on running and keeps its properties. records: as of spark_session.
     """
     theirs = spark or SparkSession.getActiveSession()
-    started = theirs or spark_session(settings)
+    started = theirs or spark_session(settings, records)
     try:
         session = started.newSession()
         for name, value in REQUIRED.items():
             session.conf.set(name, value)
         yield session
+        if theirs is None:
+            keep_classes(SparkContext._gateway)
     finally:
         if theirs is None:
             # Of a Java process that has gone: what ended it is told, not this.
             with suppress(OSError, Py4JError), warnings.catch_warnings(action="ignore"):
                 started.stop()
+                let_go(SparkContext._gateway)
+
+
+def compile_for(session: SparkSession, rows: int) -> None:
+    """Have Spark compile its queries where they are over more than a few rows."""
+    for name, value in INTERPRETED.items():
+        if rows > FEW_ROWS:
+            session.conf.unset(name)
+        else:
+            session.conf.set(name, value)
 
 
 @contextmanager

@@ -41,10 +41,17 @@ class PhotosTable:
     def rows(self) -> DataFrame:
         """The rows made with these settings. A photo may have more than one, by an attempt that died late."""
         if not self._folder.exists():
-            return self._spark.createDataFrame([], SCHEMA)
+            return no_rows(self._spark)
         # Spark skips names that begin with _, and so what attempts under way have not committed.
         rows = self._spark.read.options(**AS_IT_IS, **VERIFY).schema(SCHEMA).parquet(self._folder.uri)
         return rows.where(F.col("settings_id") == self._settings_id)
+
+    def wanted(self, photos: DataFrame, listed: int) -> tuple[DataFrame, int]:
+        """Those of the listed photos that are to be encoded, and how many they are."""
+        if not self._folder.exists():
+            return photos, listed
+        wanted = without_rows(photos, settled(self.rows()))
+        return wanted, wanted.count()
 
     def append(self, rows: DataFrame) -> None:
         """Run the job that makes the rows, and keep those of each task as it ends."""
@@ -53,6 +60,11 @@ class PhotosTable:
             rows.write.mode("append").options(**committer).parquet(self._folder.uri)
         except (Py4JJavaError, PySparkException) as error:
             raise OutputError(f"the photos cannot be encoded into {self._folder.uri}: {reason(error)}") from None
+
+
+def no_rows(spark: SparkSession) -> DataFrame:
+    """No row of the table, made without a Python worker, as createDataFrame would."""
+    return spark.range(0).select(F.lit(None).cast(f"struct<{SCHEMA}>").alias("row")).select("row.*")
 
 
 def read_table(spark: SparkSession, uri: str) -> DataFrame:
@@ -76,11 +88,23 @@ def current(listing: DataFrame, rows: DataFrame, *columns: str) -> DataFrame:
     Rows of photos that are gone from the inputs, or were replaced, do not count. Of several for one photo, a settled
     one counts, and always the same: two entries of an archive may have one name, time and length.
     """
+    listed = listing.select(*KEY, "group")
+    return listed.join(_one_each(rows, *columns), KEY, "left").select(*KEY, "group", "row.*")
+
+
+def outcomes(listing: DataFrame, rows: DataFrame) -> DataFrame:
+    """status, message and processor of that row of each photo, and rows, how many it has; listed: null for photos that
+    have rows and are not of the listing.
+    """
+    listed = listing.select(*KEY, F.lit(True).alias("listed"))
+    one_each = _one_each(rows, "status", "message", "processor")
+    return listed.join(one_each, KEY, "full").select(*KEY, "listed", "rows", "row.*")
+
+
+def _one_each(rows: DataFrame, *columns: str) -> DataFrame:
+    """KEY; row, these columns of the one row that counts; rows, of how many."""
     order = F.struct(F.col("decode_ms").isNotNull(), F.xxhash64("status", "faces")).alias("order")
-    one = F.max_by(F.struct(*columns), "order").alias("row")
     # The order is taken before the rows are shuffled, so that only what is asked for is.
-    return (
-        listing.select(*KEY, "group")
-        .join(rows.select(*KEY, *columns, order).groupBy(*KEY).agg(one), KEY, "left")
-        .select(*KEY, "group", "row.*")
-    )
+    ordered = rows.select(*KEY, *columns, order)
+    one = F.max_by(F.struct(*columns), "order").alias("row")
+    return ordered.groupBy(*KEY).agg(one, F.count("*").alias("rows"))

@@ -9,12 +9,12 @@ from spark_job.inputs.archives import leniently, one_by_one
 from spark_job.inputs.kinds import DAMAGED, NOT_READ
 from spark_job.inputs.photos import Listing, contents
 from spark_job.inputs.sources import Sources
-from spark_job.row import KEY, SCHEMA
+from spark_job.row import KEY
 from spark_job.settings import Settings, settings_id
 from spark_job.spark.metrics import status_counts
 from spark_job.spark.session import step
 from spark_job.table.encode import encode
-from spark_job.table.store import PhotosTable, without_rows
+from spark_job.table.store import PhotosTable, no_rows, without_rows
 
 # The kind of the listing's row -> status, message.
 UNREAD = {
@@ -40,11 +40,8 @@ def account_for_unread(
     read have no decode_ms, and the next run tries those photos again.
     """
     spark = listing.photos.sparkSession
-    unread = without_rows(listing.photos, table.rows())
+    readable = without_rows(listing.photos, table.rows()).where(~F.col("kind").isin(*NOT_READ))
     with step(spark, "look for photos that were not read"):
-        if unread.isEmpty():
-            return
-        readable = unread.where(~F.col("kind").isin(*NOT_READ))
         has_readable = not readable.isEmpty()
     if has_readable:
         with step(spark, "encode photos that were not read the first time"), leniently(spark):
@@ -64,7 +61,7 @@ def account_for_unread(
 
 def _rows(unread: DataFrame, photos: DataFrame, settings: Settings, models: Mapping[str, str]) -> DataFrame:
     """Rows of the photos table for rows of the listing, with why they were refused where they were."""
-    nothing = unread.sparkSession.createDataFrame([], SCHEMA)
+    nothing = no_rows(unread.sparkSession)
     held = photos.where("kind = 'archive'").groupBy("source").agg(F.count("*").alias("held"))
     rows = unread.join(held, "source", "left").select(
         *KEY,

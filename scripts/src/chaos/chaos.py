@@ -50,8 +50,6 @@ LOCAL, CLUSTER = "local[2]", "local-cluster[2,1,1024]"
 PAUSE_S = 1.5  # at most, before each strike
 STOPPED, STOPPED_SAYS = 130, "facemean: stopped: the same command goes on from here"
 ACCIDENTS = ("SIGSEGV", "SIGABRT", "SIGILL", "SIGKILL", "hang", "memory")
-# Of Java's own, before a line of ours could keep it from it.
-JAVA_SAYS = "WARNING: Using incubator modules: jdk.incubator.vector"
 
 
 class Fault(NamedTuple):
@@ -176,8 +174,7 @@ def _unhelpful(code: int, stderr: str, struck: int) -> list[str]:
     lines = [line for line in stderr.splitlines() if line.startswith(("facemean: ", "Traceback", "  File "))]
     strange = [line for line in lines if not line.startswith("facemean: ")]
     if code == STOPPED and struck == 1:  # else Spark says what else it lost
-        said = [line for line in stderr.splitlines() if line != JAVA_SAYS]
-        strange += [f"stopped, and said {stderr!r}"] if said != [STOPPED_SAYS] else []
+        strange += [f"stopped, and said {stderr!r}"] if stderr.splitlines() != [STOPPED_SAYS] else []
     if code not in (0, -signal.SIGKILL) and not lines:
         strange.append(f"ended with exit code {code}, and said nothing")
     if code and not struck and "--repair" not in stderr:
