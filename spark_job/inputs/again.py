@@ -69,7 +69,9 @@ def _opened(spark: SparkSession, paths: list[str], settings: Settings) -> list[D
         tables |= {text for text in _there(spark, settings.inputs) if _is_table(spark, text)}
     parts = [open_files(spark, files)["file"]] if files else []
     if others := _there(spark, sorted(archives | tables)):
-        parts += open_inputs(spark, others, settings).kinds.values()
+        sources = open_inputs(spark, others, settings)
+        sources.looks.forget()
+        parts += sources.kinds.values()
     return parts
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
+from pyspark import StorageLevel
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType
 
-from spark_job.inputs.files import archives_of
 from spark_job.inputs.kinds import DAMAGED
 from spark_job.inputs.looks import local_path
 from spark_job.inputs.names import named
@@ -49,31 +49,29 @@ def with_damaged(sources: Sources) -> DataFrame:
 
     Raises what Spark raises where the listing fails for another cause.
     """
-    listing, archives = sources.listing(), sources.kinds["archive"]
-    spark = archives.sparkSession
-    rows, damaged = listing.persist(), list[str]()
-    try:
-        told = _sources_in(rows)
-    except (Py4JJavaError, PySparkException):
-        rows.unpersist()
-        damaged = find_damaged(archives)
-        if not damaged:
-            raise
-        rows = listing.where(~F.col("source").isin(damaged)).persist()
-        told = _sources_in(rows)
-    silent = set(archives_of(archives)) - told - set(damaged)
-    own = [*damaged, *sources.looks.refused, *(name for name in silent if _status(spark, name).getLen() == 0)]
+    rows, damaged = sources.listing().persist(StorageLevel.DISK_ONLY), list[str]()
+    if sources.looks.odd:
+        try:
+            _list(rows)
+        except (Py4JJavaError, PySparkException):
+            rows.unpersist()
+            damaged = find_damaged(sources.kinds["archive"], sources.looks.odd)
+            if not damaged:
+                raise
+            rows = sources.listing().where(~F.col("source").isin(damaged)).persist(StorageLevel.DISK_ONLY)
+            _list(rows)
+    own = {*damaged, *sources.looks.refused, *sources.looks.empty}
     if not own:
         return rows
-    rows = rows.unionByName(named(_own_rows(spark, sorted(set(own))), sources.settings))
+    rows = rows.unionByName(named(_own_rows(rows.sparkSession, sorted(own)), sources.settings))
     if damaged:
-        rows = rows.unionByName(_entries_of(archives, damaged))
-    return rows.persist()
+        rows = rows.unionByName(_entries_of(sources.kinds["archive"], damaged))
+    return rows.persist(StorageLevel.DISK_ONLY)
 
 
-def find_damaged(archives: DataFrame) -> list[str]:
-    """The URIs of the archives that cannot be listed to their end, by halves: they are few."""
-    pending, damaged = [archives_of(archives)], list[str]()
+def find_damaged(archives: DataFrame, names: list[str]) -> list[str]:
+    """Those of the archives with these URIs that cannot be listed to their end, by halves: they are few."""
+    pending, damaged = [names], list[str]()
     while pending:
         names = pending.pop()
         if not names or _reads(archives.where(F.col("source").isin(names))):
@@ -130,9 +128,9 @@ def _entries_of(archives: DataFrame, damaged: list[str]) -> DataFrame:
     return held
 
 
-def _sources_in(listing: DataFrame) -> set[str]:
+def _list(listing: DataFrame) -> None:
     with step(listing.sparkSession, "list the entries of the archives"):
-        return {row.source for row in listing.where("kind = 'archive'").select("source").distinct().collect()}
+        listing.count()
 
 
 def _reads(archives: DataFrame) -> bool:

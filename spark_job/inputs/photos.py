@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from spark_job.errors import InputError
 from spark_job.inputs.archives import with_damaged
 from spark_job.inputs.kinds import NOT_READ
+from spark_job.inputs.names import hashed
 from spark_job.inputs.sources import Sources
 from spark_job.row import KEY
 from spark_job.spark.hadoop import reason
@@ -44,7 +45,7 @@ class Listing(NamedTuple):
 
 def list_photos(sources: Sources) -> Listing:
     """The photos of the inputs, each once, and what else lies there. Raises InputError where one holds no photo."""
-    holds_photo = sources.holds_photo()
+    holds_photo, looked = sources.holds_photo(), sources.looks
     is_photo = F.col("is_photo")
     keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
     try:
@@ -58,11 +59,13 @@ def list_photos(sources: Sources) -> Listing:
     for text, holds in zip(holds_photo, held, strict=True):
         if not holds and not any(map(sources.links.leads_elsewhere, sources.roots[text])):
             raise InputError(f"input {text!r} holds no photo: jpg, jpeg, png, webp, bmp, gif, tif or tiff")
+    looked.forget()
     examples = [row.path for row in rows.where(~is_photo).select("path").limit(EXAMPLES).collect()] if others else []
+    examples += map(hashed, looked.examples) if sources.settings.hash_paths else looked.examples
     wanted = rows.where(is_photo)
     once = wanted if photos == distinct else wanted.dropDuplicates(KEY)
     twice = sources.links.twice()
-    return Listing(rows, once, distinct, photos - distinct, twice, others + sources.looks.outside, examples)
+    return Listing(rows, once, distinct, photos - distinct, twice, others + looked.others + looked.outside, examples)
 
 
 def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) -> DataFrame:

@@ -36,8 +36,18 @@ class Sources:
     settings: Settings
 
     def listing(self) -> DataFrame:
-        """All that the inputs hold, and its kind, without content: of files, Spark reads no byte for it."""
-        parts = [part.drop("content").withColumn("kind", F.lit(kind)) for kind, part in self.kinds.items()]
+        """All that the inputs hold, and its kind, without content: of files, Spark reads no byte for it.
+
+        What stands in archives is what looks have found there; where these are odd, what Spark finds.
+        """
+        kinds = {kind: part.drop("content") for kind, part in self.kinds.items() if kind != "archive"}
+        parts = [part.withColumn("kind", F.lit(kind)) for kind, part in kinds.items()]
+        archives = list[DataFrame]()
+        if (found := self.looks.listing()) is not None:
+            archives.append(named(found.withColumn("is_photo", F.lit(True)), self.settings))
+        if odd := self.looks.odd:
+            archives.append(self.kinds["archive"].drop("content").where(F.col("source").isin(odd)))
+        parts += [part.withColumn("kind", F.lit("archive")) for part in archives]
         return reduce(DataFrame.unionByName, parts)
 
     def holds_photo(self) -> dict[str, Column]:
