@@ -67,7 +67,7 @@ def _opened(spark: SparkSession, paths: list[str], settings: Settings) -> list[D
     files = _there(spark, alone)
     if len(files) < len(alone):  # a table may say itself what its photos are called
         tables |= {text for text in _there(spark, settings.inputs) if _is_table(spark, text)}
-    parts = [open_files(spark, files)["file"]] if files else []
+    parts = [open_files(spark, files).alone] if files else []
     if others := _there(spark, sorted(archives | tables)):
         sources = open_inputs(spark, others, settings)
         sources.looks.forget()

@@ -107,7 +107,7 @@ class Looks(NamedTuple):
     @property
     def odd(self) -> list[str]:
         """Those that Spark is to list."""
-        return [uri for uri, account in self._opened() if account.is_odd]
+        return [uri for uri, account in self._opened() if account.is_odd and not account.is_empty]
 
     @property
     def outside(self) -> int:

@@ -49,7 +49,7 @@ def list_photos(sources: Sources) -> Listing:
     is_photo = F.col("is_photo")
     keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
     try:
-        rows = with_damaged(sources) if "archive" in sources.kinds else sources.listing().persist()
+        rows = with_damaged(sources)
         with step(rows.sparkSession, "count the photos of the inputs"):
             photos, others, distinct, *held = rows.agg(
                 F.count_if(is_photo), F.count_if(~is_photo), keys, *holds_photo.values()

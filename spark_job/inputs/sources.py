@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
-from spark_job.inputs.files import archives_of, open_files, open_unlisted, without_links
+from spark_job.inputs.files import open_files, open_unlisted, without_links
 from spark_job.inputs.links import Links, read_as
 from spark_job.inputs.looks import Looks, look_through_all
 from spark_job.inputs.names import named
@@ -71,12 +71,16 @@ def open_inputs(spark: SparkSession, inputs: Sequence[str], settings: Settings) 
         others = [root for path, root in distinct.items() if path not in tables]
         links = Links(root for root in others if root.is_local)
         binary = [*without_nested(root for root in others if not root.is_local), *links.to_list()]
-        kinds = open_files(spark, binary) if binary else {}
-        looks = look_through_all(spark, archives_of(kinds["archive"]) if binary else [], settings.max_bytes)
-        if looks.refused:
-            kinds["archive"] = kinds["archive"].where(~F.col("source").isin(list(looks.refused)))
-        if looks.links:
-            kinds["archive"] = without_links(kinds["archive"], looks.links)
+        kinds, looks = dict[str, DataFrame](), Looks(None, {})
+        if binary:
+            kinds["file"], entries, archives = open_files(spark, binary)
+            looks = look_through_all(spark, archives, settings.max_bytes)
+            if archives:
+                kinds["archive"] = entries
+            if looks.refused:
+                kinds["archive"] = entries.where(~F.col("source").isin(list(looks.refused)))
+            if looks.links:
+                kinds["archive"] = without_links(kinds["archive"], looks.links)
         if tables:
             opened = [open_table(spark, path) for path in sorted({root.path for root in tables.values()})]
             kinds["table"] = reduce(DataFrame.unionByName, opened)

@@ -88,7 +88,7 @@ def _sampled(
     for process in processes:
         try:
             with process.oneshot():
-                is_worker = "daemon" in " ".join(process.cmdline())
+                is_worker = bool({"pyspark.daemon", "unseen"}.intersection(process.cmdline()))
                 kind = "python" if process is driver else "java" if process.name() == "java" else "worker"
                 if kind != "worker" or is_worker:
                     resident[kind] = max(resident[kind], process.memory_info().rss)
@@ -116,7 +116,7 @@ def _steps(events: Path) -> Iterator[tuple[float, float, str]]:
             else:
                 continue
             if kind.endswith("Start"):
-                started[key] = at / 1e3, re.sub(r"\b([0-9a-f]{16}|[0-9][0-9,]*)\b", "N", name)
+                started[key] = at / 1e3, re.sub(r"\b([0-9a-f]{16}|[0-9][0-9,]*)\b", "N", name.split("<br/>")[0])
             elif key in started:
                 start, told = started.pop(key)
                 yield start, at / 1e3, told
