@@ -88,7 +88,7 @@ def _figures(run: Watched, output: Path) -> Figures:
         "output_files": len(files),
         "output_bytes": sum(files),
         "mean_sha256": run.result["mean_sha256"],
-        "steps": run.steps,
+        "steps": {name: taken._asdict() for name, taken in run.steps.items()},
     }
 
 
@@ -107,10 +107,14 @@ def show(runs: list[Figures]) -> None:
 def _lines(runs: list[Figures]) -> dict[str, list[float]]:
     """What is told -> its value in each run."""
     steps = dict.fromkeys(step for run in runs for step in run["steps"])
+
+    def taken(what: str) -> dict[str, list[float]]:
+        return {f"  {step}": [run["steps"].get(step, {}).get(what, 0) for run in runs] for step in steps}
+
     return {
         "seconds": [run["seconds"] for run in runs],
         "CPU seconds": [run["cpu_s"] for run in runs],
-        **{f"  {step}": [run["steps"].get(step, (0, 0))[1] for run in runs] for step in steps},
+        **taken("cpu_s"),
         "CPU ms a photo": [run["cpu_s"] / run["rows"] * 1e3 for run in runs],
         "bytes read for each of the input": [run["read_bytes"] / run["input_bytes"] for run in runs],
         **{f"{of}, at most, MiB": [run["peaks_mib"][of] for run in runs] for of in ("java", "python", "worker")},

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,11 +32,19 @@ class Sample(NamedTuple):
     read: int
 
 
+class Taken(NamedTuple):
+    """What a step takes."""
+
+    seconds: float
+    cpu_s: float
+    read: float
+
+
 class Watched(NamedTuple):
-    """A run that is over: its samples; seconds and CPU seconds by step; its mean.json."""
+    """A run that is over: its samples; what each step took; its mean.json."""
 
     samples: list[Sample]
-    steps: dict[str, tuple[float, float]]
+    steps: dict[str, Taken]
     result: dict[str, Any]
 
     def peak(self, of: str) -> int:
@@ -122,16 +129,16 @@ def _steps(events: Path) -> Iterator[tuple[float, float, str]]:
                 yield start, at / 1e3, told
 
 
-def _by_step(samples: list[Sample], steps: list[tuple[float, float, str]]) -> dict[str, tuple[float, float]]:
-    """Seconds and CPU seconds of each step, in the order in which they began; of steps in others, the innermost's."""
-    sampled_at, cpu_s = [sample.at for sample in samples], [sample.cpu_s for sample in samples]
-    names = {name: None for _, _, name in sorted(steps)}
+def _by_step(samples: list[Sample], steps: list[tuple[float, float, str]]) -> dict[str, Taken]:
+    """What each step takes, in the order in which they began; of steps in others, the innermost."""
+    sampled_at = [sample.at for sample in samples]
     whole = sampled_at[0], sampled_at[-1], BETWEEN
     ends = np.array(sorted({at for start, end, _ in [*steps, whole] for at in (start, end)}))
-    cpu = np.interp(ends, sampled_at, cpu_s)
-    totals = defaultdict[str, list[float]](lambda: [0.0, 0.0])
+    so_far = [[sample.at, sample.cpu_s, sample.read] for sample in samples]
+    taken = np.diff([np.interp(ends, sampled_at, column) for column in zip(*so_far, strict=True)])
+    names = [name for _, _, name in sorted(steps)]
+    totals = {name: np.zeros(len(taken)) for name in [*names, BETWEEN]}
     for i in range(len(ends) - 1):
         *_, name = max(step for step in [*steps, whole] if step[0] <= ends[i] and step[1] >= ends[i + 1])
-        totals[name][0] += float(ends[i + 1] - ends[i])
-        totals[name][1] += float(cpu[i + 1] - cpu[i])
-    return {name: (totals[name][0], totals[name][1]) for name in [*names, BETWEEN] if name in totals}
+        totals[name] += taken[:, i]
+    return {name: Taken(*total.tolist()) for name, total in totals.items()}
