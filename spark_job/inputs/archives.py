@@ -25,6 +25,7 @@ from spark_job.spark.hadoop import FileSystem, path_of
 from spark_job.spark.session import step
 
 IGNORE = ("spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles")
+LEAST_TASKS = "spark.sql.files.minPartitionNum"  # in how many tasks photos are read, which is how many files they make
 OWN = "source string, path string, length long, modified_ms long"
 
 
@@ -32,7 +33,7 @@ OWN = "source string, path string, length long, modified_ms long"
 def leniently(spark: SparkSession) -> Iterator[None]:
     """While the body runs, Spark leaves off in a file where it is damaged or has gone, and says nothing.
 
-    Only for what is compared afterwards with what should have come.
+    Only for what is compared afterwards with what should have come. What is read later is read in few tasks again.
     """
     before = {name: str(spark.conf.get(name)) for name in IGNORE}
     try:
@@ -42,6 +43,7 @@ def leniently(spark: SparkSession) -> Iterator[None]:
     finally:
         for name, value in before.items():
             spark.conf.set(name, value)
+        spark.conf.unset(LEAST_TASKS)
 
 
 def with_damaged(sources: Sources) -> DataFrame:

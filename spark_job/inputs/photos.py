@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
-from spark_job.inputs.archives import with_damaged
+from spark_job.inputs.archives import LEAST_TASKS, with_damaged
 from spark_job.inputs.kinds import NOT_READ
 from spark_job.inputs.names import hashed
 from spark_job.inputs.sources import Sources
@@ -82,6 +82,7 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
     with step(spark, "find the files that hold the photos"):
         named = None if is_all else _sources_of(wanted)
         counts = readable.groupBy("kind").agg(F.count("*"), F.count_distinct("source")).collect()
+    fewest = 0
     for kind, photos, files in counts:
         part = sources.kinds[kind].where(F.col("is_photo") & is_small)
         if named is not None:
@@ -90,11 +91,13 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
         if not is_all and (kind != "file" or named is None):
             keys = wanted.where(F.col("kind") == kind).select(*KEY)
             part = part.join(keys.hint("broadcast" if photos <= MAX_NAMED else "shuffle_hash"), KEY, "left_semi")
-        if kind == "file":
-            spark.conf.set("spark.sql.files.minPartitionNum", task_count(photos, cores))
-        elif files < MIN_PARTITIONS_A_CORE * cores:
+        if kind != "archive":  # tables are split between their groups of rows
+            fewest = max(fewest, task_count(photos, cores))
+        if kind != "file" and files < MIN_PARTITIONS_A_CORE * cores:
             part = part.repartition(task_count(photos, cores), "path")
         parts.append(part)
+    if fewest:
+        spark.conf.set(LEAST_TASKS, fewest)
     return reduce(DataFrame.unionByName, parts)
 
 
