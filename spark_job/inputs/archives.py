@@ -122,7 +122,11 @@ def _open_zip(path: Path, modified_ns: int) -> tuple[zipfile.ZipFile, dict[str, 
 
 def _entries_of(archives: DataFrame, damaged: list[str]) -> DataFrame:
     """The listing of what stands in damaged archives before the damage."""
-    entries = archives.drop("content").where(F.col("source").isin(damaged)).withColumn("kind", F.lit("archive"))
+    entries = (
+        archives.drop("content")
+        .where(F.col("source").isin(damaged) & F.col("is_photo"))
+        .withColumn("kind", F.lit("archive"))
+    )
     with leniently(archives.sparkSession):
         held = entries.persist()
         with step(archives.sparkSession, "list what damaged archives still hold"):

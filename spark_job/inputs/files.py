@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_job.inputs.kinds import IGNORED, IS_ARCHIVE, IS_PHOTO
+from spark_job.inputs.kinds import ENTRIES, IGNORED, IS_ARCHIVE, IS_PHOTO
 from spark_job.spark.hadoop import AS_IT_IS
 
 STATUS = "org.apache.hadoop.fs.FileStatus"
@@ -25,6 +25,7 @@ def open_files(spark: SparkSession, roots: list[str]) -> Files:
     options: dict[str, Any] = {
         "recursiveFileLookup": True,
         "wholeFile": False,  # an archive gives a row for each entry
+        "archivePathFilter": ENTRIES,  # neighbours of photos are not read
         "ignoredPathSegmentRegex": IGNORED,
         **AS_IT_IS,
     }

@@ -115,18 +115,13 @@ class Looks(NamedTuple):
 
     @property
     def others(self) -> int:
-        """How many entries of those that Spark is not to list are no photos."""
-        return sum(account.others for _, account in self._opened() if not account.is_odd)
+        """How many entries are no photos."""
+        return sum(account.others for _, account in self._opened())
 
     @property
     def examples(self) -> list[str]:
         """Paths of some such entries."""
-        return [
-            f"{path_of(uri)}!/{name}"
-            for uri, account in self._opened()
-            if not account.is_odd
-            for name in account.examples
-        ][:EXAMPLES]
+        return [f"{path_of(uri)}!/{name}" for uri, account in self._opened() for name in account.examples][:EXAMPLES]
 
     @property
     def links(self) -> list[str]:

@@ -25,6 +25,9 @@ MIN_PARTITIONS_A_CORE = 8
 # A task is a checkpoint, and costs Spark some 20 ms: neither too many photos nor too few.
 TASKS_A_CORE = 32
 PHOTOS_A_TASK = (4, 512)
+MAX_TASKS = (
+    20_000  # which the driver keeps an account of, and each makes a file; from ten million photos, tasks are larger
+)
 EXAMPLES = 3
 
 
@@ -104,7 +107,8 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
 def task_count(photos: int, cores: int) -> int:
     """How many tasks encode so many photos."""
     fewest, most = PHOTOS_A_TASK
-    return math.ceil(photos / min(max(photos // (TASKS_A_CORE * cores), fewest), most))
+    a_task = min(max(photos // (TASKS_A_CORE * cores), fewest), most)
+    return min(math.ceil(photos / a_task), MAX_TASKS)
 
 
 def _sources_of(wanted: DataFrame) -> list[str] | None:

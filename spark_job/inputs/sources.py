@@ -46,7 +46,7 @@ class Sources:
         if (found := self.looks.listing()) is not None:
             archives.append(named(found.withColumn("is_photo", F.lit(True)), self.settings))
         if odd := self.looks.odd:
-            archives.append(self.kinds["archive"].drop("content").where(F.col("source").isin(odd)))
+            archives.append(self.kinds["archive"].drop("content").where(F.col("source").isin(odd) & F.col("is_photo")))
         parts += [part.withColumn("kind", F.lit("archive")) for part in archives]
         return reduce(DataFrame.unionByName, parts)
 
