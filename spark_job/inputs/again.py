@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
+from spark_job.inputs.archives import LEAST_TASKS
 from spark_job.inputs.files import open_files
 from spark_job.inputs.photos import task_count
 from spark_job.inputs.roots import resolve
@@ -47,7 +48,7 @@ def read_again(spark: SparkSession, photos: Sequence[Key], settings: Settings) -
     keys = spark.createDataFrame(photos, "path string, length long, modified_us long")
     keys = keys.select("path", "length", F.timestamp_micros("modified_us").alias("modificationTime"))
     tasks = task_count(len(photos), spark.sparkContext.defaultParallelism)
-    spark.conf.set("spark.sql.files.minPartitionNum", tasks)
+    spark.conf.set(LEAST_TASKS, tasks)
     wanted = [part.select(*KEY, "content").join(F.broadcast(keys), KEY, "left_semi") for part in parts]
     nothing = spark.createDataFrame([], "path string, length long, modificationTime timestamp, content binary")
     return reduce(DataFrame.unionByName, wanted, nothing).repartition(tasks, "path")
@@ -67,9 +68,11 @@ def _opened(spark: SparkSession, paths: list[str], settings: Settings) -> list[D
     files = _there(spark, alone)
     if len(files) < len(alone):  # a table may say itself what its photos are called
         tables |= {text for text in _there(spark, settings.inputs) if _is_table(spark, text)}
-    parts = [open_files(spark, files)["file"]] if files else []
+    parts = [open_files(spark, files).alone] if files else []
     if others := _there(spark, sorted(archives | tables)):
-        parts += open_inputs(spark, others, settings).kinds.values()
+        sources = open_inputs(spark, others, settings)
+        sources.looks.forget()
+        parts += sources.kinds.values()
     return parts
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
+from pyspark import StorageLevel
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType
 
-from spark_job.inputs.files import archives_of
 from spark_job.inputs.kinds import DAMAGED
 from spark_job.inputs.looks import local_path
 from spark_job.inputs.names import named
@@ -25,6 +25,7 @@ from spark_job.spark.hadoop import FileSystem, path_of
 from spark_job.spark.session import step
 
 IGNORE = ("spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles")
+LEAST_TASKS = "spark.sql.files.minPartitionNum"  # in how many tasks photos are read, which is how many files they make
 OWN = "source string, path string, length long, modified_ms long"
 
 
@@ -32,7 +33,7 @@ OWN = "source string, path string, length long, modified_ms long"
 def leniently(spark: SparkSession) -> Iterator[None]:
     """While the body runs, Spark leaves off in a file where it is damaged or has gone, and says nothing.
 
-    Only for what is compared afterwards with what should have come.
+    Only for what is compared afterwards with what should have come. What is read later is read in few tasks again.
     """
     before = {name: str(spark.conf.get(name)) for name in IGNORE}
     try:
@@ -42,6 +43,7 @@ def leniently(spark: SparkSession) -> Iterator[None]:
     finally:
         for name, value in before.items():
             spark.conf.set(name, value)
+        spark.conf.unset(LEAST_TASKS)
 
 
 def with_damaged(sources: Sources) -> DataFrame:
@@ -49,31 +51,29 @@ def with_damaged(sources: Sources) -> DataFrame:
 
     Raises what Spark raises where the listing fails for another cause.
     """
-    listing, archives = sources.listing(), sources.kinds["archive"]
-    spark = archives.sparkSession
-    rows, damaged = listing.persist(), list[str]()
-    try:
-        told = _sources_in(rows)
-    except (Py4JJavaError, PySparkException):
-        rows.unpersist()
-        damaged = find_damaged(archives)
-        if not damaged:
-            raise
-        rows = listing.where(~F.col("source").isin(damaged)).persist()
-        told = _sources_in(rows)
-    silent = set(archives_of(archives)) - told - set(damaged)
-    own = [*damaged, *sources.looks.refused, *(name for name in silent if _status(spark, name).getLen() == 0)]
+    rows, damaged = sources.listing().persist(StorageLevel.DISK_ONLY), list[str]()
+    if sources.looks.odd:
+        try:
+            _list(rows)
+        except (Py4JJavaError, PySparkException):
+            rows.unpersist()
+            damaged = find_damaged(sources.kinds["archive"], sources.looks.odd)
+            if not damaged:
+                raise
+            rows = sources.listing().where(~F.col("source").isin(damaged)).persist(StorageLevel.DISK_ONLY)
+            _list(rows)
+    own = {*damaged, *sources.looks.refused, *sources.looks.empty}
     if not own:
         return rows
-    rows = rows.unionByName(named(_own_rows(spark, sorted(set(own))), sources.settings))
+    rows = rows.unionByName(named(_own_rows(rows.sparkSession, sorted(own)), sources.settings))
     if damaged:
-        rows = rows.unionByName(_entries_of(archives, damaged))
-    return rows.persist()
+        rows = rows.unionByName(_entries_of(sources.kinds["archive"], damaged))
+    return rows.persist(StorageLevel.DISK_ONLY)
 
 
-def find_damaged(archives: DataFrame) -> list[str]:
-    """The URIs of the archives that cannot be listed to their end, by halves: they are few."""
-    pending, damaged = [archives_of(archives)], list[str]()
+def find_damaged(archives: DataFrame, names: list[str]) -> list[str]:
+    """Those of the archives with these URIs that cannot be listed to their end, by halves: they are few."""
+    pending, damaged = [names], list[str]()
     while pending:
         names = pending.pop()
         if not names or _reads(archives.where(F.col("source").isin(names))):
@@ -122,7 +122,11 @@ def _open_zip(path: Path, modified_ns: int) -> tuple[zipfile.ZipFile, dict[str, 
 
 def _entries_of(archives: DataFrame, damaged: list[str]) -> DataFrame:
     """The listing of what stands in damaged archives before the damage."""
-    entries = archives.drop("content").where(F.col("source").isin(damaged)).withColumn("kind", F.lit("archive"))
+    entries = (
+        archives.drop("content")
+        .where(F.col("source").isin(damaged) & F.col("is_photo"))
+        .withColumn("kind", F.lit("archive"))
+    )
     with leniently(archives.sparkSession):
         held = entries.persist()
         with step(archives.sparkSession, "list what damaged archives still hold"):
@@ -130,9 +134,9 @@ def _entries_of(archives: DataFrame, damaged: list[str]) -> DataFrame:
     return held
 
 
-def _sources_in(listing: DataFrame) -> set[str]:
+def _list(listing: DataFrame) -> None:
     with step(listing.sparkSession, "list the entries of the archives"):
-        return {row.source for row in listing.where("kind = 'archive'").select("source").distinct().collect()}
+        listing.count()
 
 
 def _reads(archives: DataFrame) -> bool:

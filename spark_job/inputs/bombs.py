@@ -18,19 +18,16 @@ class BombError(Exception):
         self.told = status, f"{REFUSED}: {message}"
 
 
-class Look(NamedTuple):
-    """What a look through an archive finds.
+class Entry(NamedTuple):
+    """What stands in an archive: its name, the bytes that it has unpacked, whether it is a link, a device or a pipe."""
 
-    outside: entries with .. in their names, which Spark leaves out; links: names of entries that are no files;
-    deflated: (header offset, compressed size) of entries that may inflate beyond what a photo may have.
-    """
-
-    outside: int
-    links: list[str]
-    deflated: list[tuple[int, int]]
+    name: str
+    length: int
+    is_link: bool = False
 
 
-NOTHING = Look(0, [], [])
+# Stands among the entries of an archive that Spark's reader may take otherwise than a look through it does.
+ODD = Entry("", -1)
 
 
 def most_inflated(length: int) -> int:

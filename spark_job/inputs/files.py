@@ -1,32 +1,48 @@
 """Files: Spark's binaryFile source over folders and archives, and the files that it drops without a word."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_job.inputs.kinds import IGNORED, IS_ARCHIVE, IS_PHOTO
-from spark_job.spark.hadoop import AS_IT_IS, FileSystem, path_of
-from spark_job.spark.session import step
+from spark_job.inputs.kinds import ENTRIES, IGNORED, IS_ARCHIVE, IS_PHOTO
+from spark_job.spark.hadoop import AS_IT_IS
+
+STATUS = "org.apache.hadoop.fs.FileStatus"
 
 
-def open_files(spark: SparkSession, roots: list[str]) -> dict[str, DataFrame]:
-    """Spark's binaryFile source over all roots at once: their files, and the entries of their archives."""
+class Files(NamedTuple):
+    """What lies in folders: the files, the entries of archives, as rows; and the URIs of the archives."""
+
+    alone: DataFrame
+    entries: DataFrame
+    archives: list[str]
+
+
+def open_files(spark: SparkSession, roots: list[str]) -> Files:
+    """Spark's binaryFile source over all roots at once."""
     options: dict[str, Any] = {
         "recursiveFileLookup": True,
         "wholeFile": False,  # an archive gives a row for each entry
+        "archivePathFilter": ENTRIES,  # neighbours of photos are not read
         "ignoredPathSegmentRegex": IGNORED,
         **AS_IT_IS,
     }
     rows = _load(spark.read.format("binaryFile").options(**options), roots)
+    empty = _empty_files(rows)
     rows = rows.withColumn("source", F.col("_metadata.file_path"))
     is_archive = F.col("source").rlike(IS_ARCHIVE)
-    files = rows.where(~is_archive)
-    return {
-        "file": files.unionByName(_empty_files(spark, files)).withColumn("is_photo", F.col("source").rlike(IS_PHOTO)),
-        "archive": rows.where(is_archive).withColumn("is_photo", F.col("path").rlike(IS_PHOTO)),
-    }
+    entries, alone = rows.where(is_archive), rows.where(~is_archive)
+    archives = [_uri(file.urlEncodedPath()) for file in _scan(entries).selectedPartitions().toPartitionArray()]
+    archives += [uri for uri, *_ in empty if re.search(IS_ARCHIVE, uri)]
+    if empty := [row for row in empty if not re.search(IS_ARCHIVE, row[0])]:
+        alone = alone.unionByName(open_unlisted(spark, empty, b"").drop("is_photo"))
+    return Files(
+        alone.withColumn("is_photo", F.col("source").rlike(IS_PHOTO)),
+        entries.withColumn("is_photo", F.col("path").rlike(IS_PHOTO)),
+        archives,
+    )
 
 
 def _load(reader: Any, paths: list[str]) -> DataFrame:
@@ -43,46 +59,47 @@ def without_links(archives: DataFrame, links: list[str]) -> DataFrame:
     return archives.join(F.broadcast(found), "path", "left").withColumn("is_photo", is_photo).drop("is_link")
 
 
-def _empty_files(spark: SparkSession, files: DataFrame) -> DataFrame:
-    """The files of no bytes, which Spark's listing knows and its scan drops without a word."""
-    known = [uri for uri in known_files(files) if not re.search(IS_ARCHIVE, uri)]
-    dropped: list[str] = []
-    with step(spark, "look for files of no bytes"):
-        if known and files.count() < len(known):
-            sources = spark.createDataFrame([(uri,) for uri in known], "source string")
-            dropped = [row.source for row in sources.join(files.select("source"), "source", "left_anti").collect()]
-    paths = {uri: path_of(uri) for uri in dropped}
-    found = [(uri, path, FileSystem(spark, path).modified_ms()) for uri, path in paths.items()]
-    return spark.createDataFrame(found, "source string, path string, modified_ms long").select(
-        "path",
-        F.timestamp_millis("modified_ms").alias("modificationTime"),
-        F.lit(0).cast("long").alias("length"),
-        F.lit(b"").alias("content"),
-        "source",
-    )
-
-
-def open_unlisted(spark: SparkSession, rows: list[tuple[str, str, int, int]]) -> DataFrame:
-    """Rows without content for photos and archives of which there is none: URI, path, length and time (ms) of each."""
+def open_unlisted(
+    spark: SparkSession, rows: list[tuple[str, str, int, int]], content: bytes | None = None
+) -> DataFrame:
+    """Rows for files that Spark does not list, with this content: URI, path, length and time (ms) of each."""
     found = spark.createDataFrame(sorted(rows), "source string, path string, length long, modified_ms long")
     return found.select(
         "path",
         F.timestamp_millis("modified_ms").alias("modificationTime"),
         "length",
-        F.lit(None).cast("binary").alias("content"),
+        F.lit(content).cast("binary").alias("content"),
         "source",
         F.lit(True).alias("is_photo"),
     )
 
 
-def archives_of(rows: DataFrame) -> list[str]:
-    """The URIs of the archives among a reader's files."""
-    return [uri for uri in known_files(rows) if re.search(IS_ARCHIVE, uri)]
+def _empty_files(rows: DataFrame) -> list[tuple[str, str, int, int]]:
+    """URI, path, length and time (ms) of the files of no bytes, which Spark's listing knows and its scan drops.
 
-
-def known_files(rows: DataFrame) -> list[str]:
-    """The URIs of all files that a reader's listing knows, as the column source has them."""
+    All that it knows is on the driver, and stays in Java: the shortest come here, as many as are dropped.
+    """
+    scan = _scan(rows)
+    known = scan.relation().location().allFiles()
+    dropped = known.size() - scan.selectedPartitions().totalNumberOfFiles()
+    if not dropped:
+        return []
     jvm: Any = rows.sparkSession.sparkContext._jvm
-    # One string, since each element of a Java array is a call; a URI has no line end. Java writes file:///a here.
-    joined = jvm.org.apache.hadoop.util.StringUtils.join("\n", rows._jdf.inputFiles()).replace(":///", ":/")
-    return [uri for uri in joined.split("\n") if uri]
+    find_class, invoke = jvm.java.lang.Class.forName, jvm.java.lang.invoke
+    returns_long = invoke.MethodType.methodType(jvm.java.lang.Long.TYPE)
+    get_length = invoke.MethodHandles.publicLookup().findVirtual(find_class(STATUS), "getLen", returns_long)
+    length = invoke.MethodHandleProxies.asInterfaceInstance(find_class("java.util.function.ToLongFunction"), get_length)
+    by_length = jvm.java.util.Comparator.comparingLong(length)
+    shortest = jvm.scala.jdk.javaapi.CollectionConverters.asJava(known).stream().sorted(by_length).limit(dropped)
+    found = [(status.getPath(), status.getModificationTime()) for status in shortest.toArray()]
+    return [(_uri(path.toUri().toString()), path.toString(), 0, modified_ms) for path, modified_ms in found]
+
+
+def _scan(rows: DataFrame) -> Any:
+    """The part of a query's plan that would read files."""
+    return rows._jdf.queryExecution().sparkPlan().collectLeaves().head()
+
+
+def _uri(uri: Any) -> str:
+    """A file's URI as the column source has it: Java writes file:///a here."""
+    return str(uri).replace(":///", ":/")

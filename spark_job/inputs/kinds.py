@@ -2,6 +2,9 @@
 
 SUFFIX = r"\.(jpe?g|png|webp|bmp|gif|tiff?)$"
 IS_PHOTO = rf"(?i)(^|/)[^./][^/]*{SUFFIX}"
+# The same for the names of entries, as Hadoop's globs can say it: a name may end with a line's end, which $ lets pass.
+_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff")
+ENTRIES = "*.{" + ",".join("".join(f"[{c}{c.upper()}]" for c in suffix) for suffix in _SUFFIXES) + "}{,?,??}"
 IS_ARCHIVE = r"(?i)\.(tar|tar\.gz|tgz|zip|7z)$"  # what Spark 4.3 opens
 IS_TABLE = r"(?i)\.parquet$"
 READABLE = "|".join(f"(?:{kind})".replace("(?:(?i)", "(?i:") for kind in (IS_PHOTO, IS_ARCHIVE, IS_TABLE))

@@ -10,8 +10,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
-from spark_job.inputs.archives import with_damaged
+from spark_job.inputs.archives import LEAST_TASKS, with_damaged
 from spark_job.inputs.kinds import NOT_READ
+from spark_job.inputs.names import hashed
 from spark_job.inputs.sources import Sources
 from spark_job.row import KEY
 from spark_job.spark.hadoop import reason
@@ -24,6 +25,8 @@ MIN_PARTITIONS_A_CORE = 8
 # A task is a checkpoint, and costs Spark some 20 ms: neither too many photos nor too few.
 TASKS_A_CORE = 32
 PHOTOS_A_TASK = (4, 512)
+# The driver keeps an account of each, and each makes a file: of more than ten million photos, tasks are larger.
+MAX_TASKS = 20_000
 EXAMPLES = 3
 
 
@@ -44,11 +47,11 @@ class Listing(NamedTuple):
 
 def list_photos(sources: Sources) -> Listing:
     """The photos of the inputs, each once, and what else lies there. Raises InputError where one holds no photo."""
-    holds_photo = sources.holds_photo()
+    holds_photo, looked = sources.holds_photo(), sources.looks
     is_photo = F.col("is_photo")
     keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
     try:
-        rows = with_damaged(sources) if "archive" in sources.kinds else sources.listing().persist()
+        rows = with_damaged(sources)
         with step(rows.sparkSession, "count the photos of the inputs"):
             photos, others, distinct, *held = rows.agg(
                 F.count_if(is_photo), F.count_if(~is_photo), keys, *holds_photo.values()
@@ -58,11 +61,13 @@ def list_photos(sources: Sources) -> Listing:
     for text, holds in zip(holds_photo, held, strict=True):
         if not holds and not any(map(sources.links.leads_elsewhere, sources.roots[text])):
             raise InputError(f"input {text!r} holds no photo: jpg, jpeg, png, webp, bmp, gif, tif or tiff")
+    looked.forget()
     examples = [row.path for row in rows.where(~is_photo).select("path").limit(EXAMPLES).collect()] if others else []
+    examples += map(hashed, looked.examples) if sources.settings.hash_paths else looked.examples
     wanted = rows.where(is_photo)
     once = wanted if photos == distinct else wanted.dropDuplicates(KEY)
     twice = sources.links.twice()
-    return Listing(rows, once, distinct, photos - distinct, twice, others + sources.looks.outside, examples)
+    return Listing(rows, once, distinct, photos - distinct, twice, others + looked.others + looked.outside, examples)
 
 
 def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) -> DataFrame:
@@ -80,6 +85,7 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
     with step(spark, "find the files that hold the photos"):
         named = None if is_all else _sources_of(wanted)
         counts = readable.groupBy("kind").agg(F.count("*"), F.count_distinct("source")).collect()
+    fewest = 0
     for kind, photos, files in counts:
         part = sources.kinds[kind].where(F.col("is_photo") & is_small)
         if named is not None:
@@ -88,11 +94,13 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
         if not is_all and (kind != "file" or named is None):
             keys = wanted.where(F.col("kind") == kind).select(*KEY)
             part = part.join(keys.hint("broadcast" if photos <= MAX_NAMED else "shuffle_hash"), KEY, "left_semi")
-        if kind == "file":
-            spark.conf.set("spark.sql.files.minPartitionNum", task_count(photos, cores))
-        elif files < MIN_PARTITIONS_A_CORE * cores:
+        if kind != "archive":  # tables are split between their groups of rows
+            fewest = max(fewest, task_count(photos, cores))
+        if kind != "file" and files < MIN_PARTITIONS_A_CORE * cores:
             part = part.repartition(task_count(photos, cores), "path")
         parts.append(part)
+    if fewest:
+        spark.conf.set(LEAST_TASKS, fewest)
     # Of the first partition, Spark writes a file even where it has no rows.
     return reduce(DataFrame.unionByName, [*parts, large])
 
@@ -100,7 +108,8 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
 def task_count(photos: int, cores: int) -> int:
     """How many tasks encode so many photos."""
     fewest, most = PHOTOS_A_TASK
-    return math.ceil(photos / min(max(photos // (TASKS_A_CORE * cores), fewest), most))
+    a_task = min(max(photos // (TASKS_A_CORE * cores), fewest), most)
+    return min(math.ceil(photos / a_task), MAX_TASKS)
 
 
 def _sources_of(wanted: DataFrame) -> list[str] | None:

@@ -10,7 +10,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
-from spark_job.inputs.files import archives_of, open_files, open_unlisted, without_links
+from spark_job.inputs.files import open_files, open_unlisted, without_links
 from spark_job.inputs.links import Links, read_as
 from spark_job.inputs.looks import Looks, look_through_all
 from spark_job.inputs.names import named
@@ -36,8 +36,18 @@ class Sources:
     settings: Settings
 
     def listing(self) -> DataFrame:
-        """All that the inputs hold, and its kind, without content: of files, Spark reads no byte for it."""
-        parts = [part.drop("content").withColumn("kind", F.lit(kind)) for kind, part in self.kinds.items()]
+        """All that the inputs hold, and its kind, without content: of files, Spark reads no byte for it.
+
+        What stands in archives is what looks have found there; where these are odd, what Spark finds.
+        """
+        kinds = {kind: part.drop("content") for kind, part in self.kinds.items() if kind != "archive"}
+        parts = [part.withColumn("kind", F.lit(kind)) for kind, part in kinds.items()]
+        archives = list[DataFrame]()
+        if (found := self.looks.listing()) is not None:
+            archives.append(named(found.withColumn("is_photo", F.lit(True)), self.settings))
+        if odd := self.looks.odd:
+            archives.append(self.kinds["archive"].drop("content").where(F.col("source").isin(odd) & F.col("is_photo")))
+        parts += [part.withColumn("kind", F.lit("archive")) for part in archives]
         return reduce(DataFrame.unionByName, parts)
 
     def holds_photo(self) -> dict[str, Column]:
@@ -61,12 +71,16 @@ def open_inputs(spark: SparkSession, inputs: Sequence[str], settings: Settings) 
         others = [root for path, root in distinct.items() if path not in tables]
         links = Links(root for root in others if root.is_local)
         binary = [*without_nested(root for root in others if not root.is_local), *links.to_list()]
-        kinds = open_files(spark, binary) if binary else {}
-        looks = look_through_all(spark, archives_of(kinds["archive"]) if binary else [], settings.max_bytes)
-        if looks.refused:
-            kinds["archive"] = kinds["archive"].where(~F.col("source").isin(list(looks.refused)))
-        if looks.links:
-            kinds["archive"] = without_links(kinds["archive"], looks.links)
+        kinds, looks = dict[str, DataFrame](), Looks(None, {})
+        if binary:
+            kinds["file"], entries, archives = open_files(spark, binary)
+            looks = look_through_all(spark, archives, settings.max_bytes)
+            if archives:
+                kinds["archive"] = entries
+            if looks.refused:
+                kinds["archive"] = entries.where(~F.col("source").isin(list(looks.refused)))
+            if looks.links:
+                kinds["archive"] = without_links(kinds["archive"], looks.links)
         if tables:
             opened = [open_table(spark, path) for path in sorted({root.path for root in tables.values()})]
             kinds["table"] = reduce(DataFrame.unionByName, opened)

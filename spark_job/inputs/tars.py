@@ -4,57 +4,90 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import IO
 
-from spark_job.inputs.bombs import MAX_RATIO, BombError, Look, leads_out
+from spark_job.inputs.bombs import MAX_RATIO, ODD, BombError, Entry
 
 MAX_HEADER = 2**20  # bytes of a tar's long name or extended header; names have 4 KiB at most
 CHUNK, INFLATED_CHUNK = 2**16, 2**20
 BLOCK = 512
 SPARSE = (b"GNU.sparse.", b"SCHILY.realsize")
-LINKS = b"12346"  # hard and symbolic links, devices, pipes
+FOLDER, LINKS = b"5", b"12346"  # hard and symbolic links, devices, pipes
+# What nearly all tars are made of, which Spark's reader takes as a look does: a header's magic and its numbers as octal
+# digits; records of extended headers.
+USUAL = re.compile(
+    rb"(?s).{100}(?:[0-7]{6}[0-7 ]\0){3}(?:[0-7]{11}[ \0]){2}.{109}"
+    rb"(?:ustar\x0000.{64}(?:\0{8}|[0-7]{6}[0-7 ]\0){2}.{155}|ustar  \0.{64}(?:\0{8}|[0-7]{6}[0-7 ]\0){2}\0{155})\0{12}"
+)
+USUAL_KINDS = {b"\0", *(bytes([kind]) for kind in b"0123456LKx")}
+USUAL_RECORDS = re.compile(
+    rb"(?s)(?:[acm]time=-?\d{1,18}(?:\.\d+)?|[ug]id=\d{1,9}|(?:[ug]name|linkpath|(?:LIBARCHIVE|SCHILY\.xattr)\.[^=]*)=.*)"
+)
 
 
-def look_through_tar(read: Callable[[int], bytes], skip: Callable[[int], object]) -> Look:
-    """The headers of a tar, as Apache's commons-compress takes them, which Spark reads it with."""
-    outside, links = 0, list[str]()
-    long_name: bytes | None = None
-    long_size: int | None = None
+def look_through_tar(read: Callable[[int], bytes], skip: Callable[[int], object]) -> Iterator[Entry]:
+    """The files and links in a tar by its headers, as Apache's commons-compress takes them, which Spark reads it with.
+
+    ODD is among them where it is damaged, or made as hardly any tar is. Raises BombError.
+    """
+    told = _Told()
     while len(header := read(BLOCK)) == BLOCK and header.strip(b"\0"):
         kind, size = header[156:157], _number(header[124:136])
         if size is None or size < 0:
             break
         if kind == b"S":
             raise BombError("it holds a sparse file, whose size its header does not bound")
+        told.is_usual &= _is_usual(header)
         if kind in (b"L", b"K", b"x", b"X", b"g"):
             if size > MAX_HEADER:
                 raise BombError(f"a header in it has {size:,} bytes")
-            told = read(size)
+            told.take(kind, read(size))
             skip(-size % BLOCK)
-            if kind == b"L":
-                long_name = told.rstrip(b"\0")
-            elif kind != b"K":
-                for key, value in _records(told):
-                    if key.startswith(SPARSE):
-                        raise BombError("it holds a sparse file, whose size its header does not bound")
-                    if key == b"path":
-                        long_name = value
-                    if key == b"size":
-                        if kind == b"g" or not value.isdigit():
-                            raise BombError("a header in it says no size", "unreadable")
-                        long_size = int(value)
             continue
-        name = long_name if long_name is not None else _name(header)
-        size = long_size if long_size is not None else size
-        long_name = long_size = None
-        if kind == b"5" or name.endswith(b"/"):
+        name = _name(header) if told.name is None else told.name
+        size = size if told.size is None else told.size
+        if not told.is_usual or (told.name is None and not name.isascii()) or (kind in LINKS and size):
+            yield ODD
+        told = _Told()
+        if kind == FOLDER or name.endswith(b"/"):
             continue
-        text = name.decode(errors="replace")
-        outside += leads_out(text)
-        if kind and kind in LINKS:
-            links.append(text)
+        yield Entry(name.decode(errors="replace"), size, kind in LINKS)
         skip(math.ceil(size / BLOCK) * BLOCK)
-    return Look(outside, links, [])
+    if len(header) != BLOCK or header.strip(b"\0"):  # cut short, or damaged
+        yield ODD
+
+
+@dataclass(slots=True)
+class _Told:
+    """What headers of their own say of the entry after them; is_usual: whether all so far are as nearly all are."""
+
+    name: bytes | None = None
+    size: int | None = None
+    is_usual: bool = True
+
+    def take(self, kind: bytes, content: bytes) -> None:
+        """Raises BombError."""
+        if kind == b"L":
+            self.name = content.rstrip(b"\0")
+            self.is_usual &= self.name.isascii()
+        elif kind != b"K":
+            self.is_usual &= kind == b"x"
+            for key, value in _records(content):
+                self._take_record(kind, key, value)
+
+    def _take_record(self, kind: bytes, key: bytes, value: bytes) -> None:
+        if key.startswith(SPARSE):
+            raise BombError("it holds a sparse file, whose size its header does not bound")
+        if key == b"path":
+            self.name = value
+            self.is_usual &= _is_utf8(value)
+            return
+        if key == b"size":
+            if kind == b"g" or not value.isdigit():
+                raise BombError("a header in it says no size", "unreadable")
+            self.size = int(value)
+        self.is_usual &= bool(USUAL_RECORDS.fullmatch(key + b"=" + value))
 
 
 class Inflated:
@@ -64,6 +97,7 @@ class Inflated:
         self._chunks = self._inflate(file)
         self._ready = b""
         self._left = most
+        self.is_whole = False  # whether what was read is all, and its checksums are right
 
     def _inflate(self, file: IO[bytes]) -> Iterator[bytes]:
         inflater, rest = zlib.decompressobj(31), b""
@@ -72,7 +106,7 @@ class Inflated:
                 yield inflater.decompress(chunk, INFLATED_CHUNK)
             except zlib.error:
                 return
-            rest = inflater.unconsumed_tail
+            rest, self.is_whole = inflater.unconsumed_tail, inflater.eof
             if inflater.eof:  # another member may follow, as after concatenation
                 inflater, rest = zlib.decompressobj(31), inflater.unused_data
 
@@ -108,6 +142,20 @@ def _records(header: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise BombError("a header in it is damaged", "unreadable")
         yield match[2], header[at + match.end() : at + size - 1]
         at += size
+
+
+def _is_usual(header: bytes) -> bool:
+    """Whether a header is as nearly all are, and its checksum right."""
+    checksum = sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    return header[156:157] in USUAL_KINDS and bool(USUAL.fullmatch(header)) and _number(header[148:156]) == checksum
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _number(field: bytes) -> int | None:

@@ -7,29 +7,33 @@ column of a query, made of the expressions by which Spark itself calls methods o
 import functools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
-from pyspark.sql import Column, Row, SparkSession
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
-T = TypeVar("T")
 CONF, FILE_SYSTEM = "org.apache.hadoop.conf.Configuration", "org.apache.hadoop.fs.FileSystem"
-FILE_UTIL, STRING = "org.apache.hadoop.fs.FileUtil", "java.lang.String"
+FILE_STATUS, FILE_UTIL = "org.apache.hadoop.fs.FileStatus", "org.apache.hadoop.fs.FileUtil"
+STRING = "java.lang.String"
 MADE_OF = ("org.apache.hadoop.fs.Path", "path"), ("java.io.File", "copy")
 PLAINLY = True, True, False  # of a call: null where an argument is, may be null, gives something else each time
 BUFFER_BYTES = 2**20
 
 
-def with_copies(spark: SparkSession, work: Callable[[str, Path], T], paths: list[str]) -> list[T]:
-    """What work says of each file, by its path and that of its copy, in a task of its own; then the copy is removed.
+def with_copies(
+    spark: SparkSession, work: Callable[[str, Path, int], Iterable[pa.RecordBatch]], paths: list[str], schema: pa.Schema
+) -> DataFrame:
+    """What work says of each file, by its path, that of its copy and its time (ms), in a task of its own.
 
-    Copies lie in a folder of Spark's own (spark.local.dir), which goes when the executor does.
+    The copy is then removed. It lies in a folder of Spark's own (spark.local.dir), which goes when the executor does.
     """
     places = spark.sparkContext.parallelize(paths, len(paths)).map(_place)
-    rows = spark.createDataFrame(places, "path string, copy string").withColumn("copied", _copied(spark))
-    return rows.rdd.map(functools.partial(_work_on, work)).collect()
+    rows = spark.createDataFrame(places, "path string, copy string").withColumns(_copied(spark))
+    return rows.mapInArrow(functools.partial(_work_on, work), from_arrow_schema(schema))
 
 
 def _place(path: str) -> tuple[str, str]:
@@ -40,16 +44,22 @@ def _place(path: str) -> tuple[str, str]:
     return path, copy
 
 
-def _work_on(work: Callable[[str, Path], T], row: Row) -> T:
-    copy = Path(row.copy)
-    try:
-        return work(row.path, copy)
-    finally:
-        copy.unlink()
+def _work_on(
+    work: Callable[[str, Path, int], Iterable[pa.RecordBatch]], batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    for row in (row for batch in batches for row in batch.to_pylist()):
+        copy = Path(row["copy"])
+        try:
+            yield from work(row["path"], copy, row["modified_ms"])
+        finally:
+            copy.unlink()
 
 
-def _copied(spark: SparkSession) -> Column:
-    """The column that copies: FileUtil.copy(path.getFileSystem(conf), path, new File(copy), false, conf)."""
+def _copied(spark: SparkSession) -> dict[str, Column]:
+    """The column that copies, FileUtil.copy(path.getFileSystem(conf), path, new File(copy), false, conf), and the time.
+
+    modified_ms: path.getFileSystem(conf).getFileStatus(path).getModificationTime().
+    """
     context: Any = spark.sparkContext
     java = _Java(context._jvm)
     hadoop = context._jvm.org.apache.hadoop.conf.Configuration(context._jsc.hadoopConfiguration())
@@ -58,7 +68,11 @@ def _copied(spark: SparkSession) -> Column:
     conf = java.call(held, "value", CONF)
     path, copy = (java.new(name, java.call(java.of(F.col(column)), "toString", STRING)) for name, column in MADE_OF)
     file_system = java.call(path, "getFileSystem", FILE_SYSTEM, conf)
-    return java.static(FILE_UTIL, "copy", file_system, path, copy, java.of(F.lit(False)), conf)
+    status = java.call(file_system, "getFileStatus", FILE_STATUS, path)
+    return {
+        "copied": java.static(FILE_UTIL, "copy", file_system, path, copy, java.of(F.lit(False)), conf),
+        "modified_ms": java.column(java.call(status, "getModificationTime", "bigint")),
+    }
 
 
 class _Java:
@@ -81,11 +95,16 @@ class _Java:
 
     def static(self, name: str, method: str, *arguments: Any) -> Column:
         """The call of a static method that returns a boolean, as a column."""
-        boolean = self._jvm.org.apache.spark.sql.types.DataType.fromDDL("boolean")
-        of = self._class(name), boolean, method, *self._seqs(arguments), *PLAINLY, self._jvm.scala.Option.empty()
-        return Column(self._columns.column(self.catalyst.objects.StaticInvoke(*of)))
+        of = self._class(name), self._type("boolean"), method, *self._seqs(arguments), *PLAINLY
+        return self.column(self.catalyst.objects.StaticInvoke(*of, self._jvm.scala.Option.empty()))
+
+    def column(self, expression: Any) -> Column:
+        return Column(self._columns.column(expression))
 
     def _type(self, name: str) -> Any:
+        """The type of a class, or a primitive one by its name in SQL."""
+        if "." not in name:
+            return self._jvm.org.apache.spark.sql.types.DataType.fromDDL(name)
         return self._jvm.org.apache.spark.sql.types.ObjectType(self._class(name))
 
     def _class(self, name: str) -> Any:

@@ -8,6 +8,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from bomb_archives import MIB, long_header_tar, lying_zip, old_sparse_tar, overlapping_zip, sparse_tar, zeros_tgz
 from py4j.protocol import Py4JJavaError
@@ -15,9 +16,8 @@ from py4j.protocol import Py4JJavaError
 from spark_job import run
 from spark_job.inputs import bombs, zips
 from spark_job.inputs.bombs import BombError
-from spark_job.inputs.looks import look_through
+from spark_job.inputs.looks import Account, look_through
 from spark_job.inputs.sources import open_inputs
-from spark_job.inputs.zips import check_inflated
 from spark_job.spark.copies import with_copies
 from spark_job.spark.hadoop import reason
 from spark_job.spark.session import open_session
@@ -28,7 +28,7 @@ MAX_BYTES = 2**26
 def refusal(path: Path, max_bytes: int = MAX_BYTES) -> str | None:
     """Why an archive is not opened."""
     try:
-        check_inflated(path, look_through(path, max_bytes).deflated, max_bytes)
+        list(look_through(path, max_bytes))
     except BombError as bomb:
         return str(bomb)
     return None
@@ -83,8 +83,10 @@ def test_a_look_through_a_tar_sees_all_of_its_entries(tmp_path, format_, mode):
         folder.type, link.type, link.linkname = tarfile.DIRTYPE, tarfile.SYMTYPE, "../out.jpg"
         archive.addfile(folder)
         archive.addfile(link)
-    look = look_through(path, MAX_BYTES)
-    assert (look.outside, look.links) == (2, ["l" * 90 + ".jpg"])
+    account = Account()
+    names = [name for entry in look_through(path, MAX_BYTES) if (name := account.take(entry))]
+    assert (account.outside, account.links) == (2, ["l" * 90 + ".jpg"])
+    assert names == ["d/" * 60 + "long.jpg", "äö.jpg"]
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tgz", "a.zip"])
@@ -232,12 +234,20 @@ def test_archives_away_are_looked_through_as_those_here(spark, settings, tmp_pat
 
 def test_copies_to_look_through_are_removed_and_one_that_cannot_be_made_says_why(spark, tmp_path, viewed):
     (tmp_path / "a.tar").write_bytes(b"some bytes")
-    copies = with_copies(spark, lambda path, copy: (path, str(copy), copy.read_bytes()), [f"{viewed}/a.tar"] * 3)
-    assert {(path, content) for path, _, content in copies} == {(f"{viewed}/a.tar", b"some bytes")}
-    assert len({copy for _, copy, _ in copies}) == 3
-    assert not any(Path(copy).exists() for _, copy, _ in copies)
+    schema = pa.schema({"path": pa.string(), "copy": pa.string(), "modified_ms": pa.int64(), "content": pa.binary()})
+
+    def tell(path, copy, modified_ms):
+        yield pa.RecordBatch.from_arrays([[path], [str(copy)], [modified_ms], [copy.read_bytes()]], schema=schema)
+
+    copies = with_copies(spark, tell, [f"{viewed}/a.tar"] * 3, schema).collect()
+    modified_ms = (tmp_path / "a.tar").stat().st_mtime_ns // 10**6
+    assert {(row.path, row.modified_ms, bytes(row.content)) for row in copies} == {
+        (f"{viewed}/a.tar", modified_ms, b"some bytes")
+    }
+    assert len({row.copy for row in copies}) == 3
+    assert not any(Path(row.copy).exists() for row in copies)
     with pytest.raises(Py4JJavaError) as caught:
-        with_copies(spark, lambda path, copy: copy, [f"{viewed}/gone.tar"])
+        with_copies(spark, tell, [f"{viewed}/gone.tar"], schema).collect()
     assert "gone.tar" in reason(caught.value)
 
 

@@ -6,11 +6,14 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spark_job import Settings
 from spark_job.errors import InputError
-from spark_job.inputs.photos import contents, list_photos
+from spark_job.inputs.archives import LEAST_TASKS, leniently
+from spark_job.inputs.photos import MIN_PARTITIONS_A_CORE, contents, list_photos, task_count
 from spark_job.inputs.sources import open_inputs
 from spark_job.row import KEY
 from spark_job.spark.session import open_session
@@ -137,6 +140,33 @@ def test_only_the_wanted_photos_are_read(session, tmp_path):
     everything = contents(sources, listing.photos, is_all=True, max_bytes=5)
     assert sorted(row.content is None for row in everything.collect()) == [False] * 4 + [True] * 2
     assert everything.columns == [*KEY, "group", "content"]
+
+
+def test_tasks_are_some_for_each_core_and_never_more_than_the_driver_can_keep_count_of():
+    assert [task_count(photos, 2) for photos in (1, 40, 13_233, 10**6, 10**7, 10**9)] == [
+        1,
+        10,
+        64,
+        1954,
+        19_532,
+        20_000,
+    ]
+
+
+def test_tables_are_split_between_their_groups_of_rows_while_they_are_encoded(session, tmp_path):
+    for i in range(MIN_PARTITIONS_A_CORE * 2):
+        photos = pa.table({"path": [f"{i}/{j}" for j in range(64)], "content": [b"%d" % j * 500 for j in range(64)]})
+        pq.write_table(photos, tmp_path / f"{i}.parquet", row_group_size=8)
+    sources = open_inputs(session, [str(tmp_path)], SETTINGS)
+    listing = list_photos(sources)
+    session.conf.set("spark.sql.files.openCostInBytes", "1")  # as if the files were large
+    with leniently(session):
+        rows = contents(sources, listing.photos, is_all=True, max_bytes=10_000)
+        sizes = [size for size in rows.rdd.glom().map(len).collect() if size]
+    assert sum(sizes) == listing.listed == 64 * MIN_PARTITIONS_A_CORE * 2
+    assert len(sizes) > MIN_PARTITIONS_A_CORE * 2
+    assert max(sizes) < 64
+    assert session.conf.get(LEAST_TASKS, None) is None, "what is read afterwards is read in few tasks"
 
 
 @pytest.mark.parametrize("name", ["missing", "missing*.jpg", "notes.txt", "empty", "archive.zip", "t.parquet"])
