@@ -64,7 +64,7 @@ def _import_ahead(module: str) -> None:
         with suppress(Exception):
             import_module(module)
 
-    Thread(target=import_it, daemon=True).start()
+    Thread(target=import_it).start()
 
 
 def _write_report(settings: Settings, spark: "SparkSession | None", console: "Console") -> None:
