@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from helpers import ROOT, alone, made_once
@@ -20,6 +21,10 @@ from pyspark.sql import SparkSession
 from spark_job import Result, Settings, run
 from spark_job.cache import folders
 from spark_job.spark.session import spark_session
+
+# A law has no deadline: how long an example takes is the machine's affair.
+hypothesis.settings.register_profile("facemean", deadline=None)
+hypothesis.settings.load_profile("facemean")
 
 pytest_plugins = ("results.report.reported",)
 

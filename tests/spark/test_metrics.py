@@ -172,7 +172,6 @@ def test_every_job_stage_and_sql_execution_says_what_it_does(watched):
     listed = watched.result.photos["listed"]
     assert {
         "count the photos of the inputs",
-        f"find the photos that have no row of settings {watched.result.settings_id}",
         f"encode {listed} photos",
         "look for damaged archives",
         "write rows for photos that cannot be read",
