@@ -15,7 +15,7 @@ import pyspark
 from spark_job.checks.api_server import PREFIX
 from spark_job.checks.cluster import Cluster
 from spark_job.errors import FacemeanError, PreflightError
-from spark_job.faces.engine import load
+from spark_job.faces.engine import load, why_slow
 from spark_job.faces.models import MODEL_FILES, model_digest, model_path
 from spark_job.faces.processor import flags
 from spark_job.settings import Settings
@@ -104,7 +104,8 @@ def _executors(settings: Settings) -> str:
 
     def task(_: Iterable[int]) -> Iterator[str]:
         load(settings)
-        yield f"{platform.node()}, Python {platform.python_version()}, dlib {version('dlib-bin')}"
+        versions = f"{platform.node()}, Python {platform.python_version()}, dlib {version('dlib-bin')}"
+        yield "; ".join(filter(None, (versions, why_slow(settings))))
 
     try:
         with open_session(settings) as session:

@@ -199,7 +199,7 @@ def test_the_install_steps_make_a_python_that_runs_facemean_without_a_compiler(r
         UV_PYTHON_PREFERENCE="only-system",
     )
     prefix = root / "opt/facemean"
-    assert sorted(path.name.split("-")[0] for path in (prefix / "models").iterdir()) == ["cnn", "resnet"]
+    assert sorted(path.name.split("-")[0] for path in (prefix / "models").iterdir()) == ["cnn", "hog", "resnet"]
     assert "--detector" in subprocess.check_output([prefix / "bin/facemean", "run", "--help"], env={}, text=True)
     lock = re.findall(r"^([a-z][\w.-]*)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     listing = ["pip", "--python", prefix / "bin/python", "list", "--format", "json"]

@@ -34,8 +34,8 @@ class Difference(NamedTuple):
     """Of one photo: what differs between what dlib finds and what the compiled detector does.
 
     faces: how many dlib finds; flipped: those that only one of them finds; is_moved: whether the same come in another
-    order; is_tie: in which only faces of one score to dlib changed places; is_other_status: none, one, or several; score:
-    the largest difference.
+    order; is_tie: in which only faces of one score to dlib changed places; is_other_status: of none, one and several;
+    score: the largest difference.
     """
 
     faces: int
