@@ -47,13 +47,13 @@ def start_java(conf: SparkConf, records: bool) -> Any:
 
 def keep_classes(gateway: Any) -> None:
     """Leave the classes that this Java may write to later starts: a run has gone well."""
-    if new := getattr(gateway, "new_classes", None):
+    if new := vars(gateway).get("new_classes"):
         keep(new)
 
 
 def let_go(gateway: Any) -> None:
     """Have Java hold this process's outputs no longer, where it will write its classes: nobody is to wait for that."""
-    if getattr(gateway, "new_classes", None):
+    if vars(gateway).get("new_classes"):
         java: Any = gateway.jvm.java.io
         for output in (java.FileDescriptor.out, java.FileDescriptor.err):
             java.FileOutputStream(output).close()  # which puts /dev/null in its place
