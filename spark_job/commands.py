@@ -30,7 +30,7 @@ class Command(NamedTuple):
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a folder, glob, archive, Parquet table or URL")
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="a folder, glob, archive, table, list or URL")
     parser.add_argument("--output", required=True, metavar="URI", help="the folder of the results and the checkpoint")
     add_options(parser)
     parser.add_argument("--report", action="store_true", help="at its end, find the outliers and write report.html")

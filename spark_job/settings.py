@@ -100,6 +100,11 @@ class Settings:
         default=None,
         metavar="ALGORITHM:HEX",
     )
+    uri_column: str = _option(
+        "the column of a table that says where photos are, in place of holding them",
+        default="uri",
+        metavar="NAME",
+    )
     max_failed: float = _option("the share of failed photos above which the run exits 3", default=0.1, metavar="RATIO")
     max_pixels: int = _option("a photo of more pixels is too_large", default=100_000_000, metavar="N", parse=quantity)
     max_bytes: int = _option("a photo of more bytes is too_large", default=64 * 2**20, metavar="N", parse=quantity)

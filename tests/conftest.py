@@ -26,7 +26,7 @@ from spark_job.spark.session import spark_session
 hypothesis.settings.register_profile("facemean", deadline=None)
 hypothesis.settings.load_profile("facemean")
 
-pytest_plugins = ("results.report.reported",)
+pytest_plugins = ("results.report.reported", "s3_server")
 
 # Listed with the detector that costs least: what a test is about is rarely the detector.
 FAST = {"detector": "hog", "max_failed": 1.0}

@@ -1,17 +1,12 @@
-"""Object storage: a run from and to a real S3 server, with keys that stand nowhere, and errors that say what to do.
-
-The server is S3Proxy, which checks Amazon's signatures and keeps each bucket as a folder.
-"""
+"""Object storage: a run from and to a real S3 server, with keys that stand nowhere, and errors that say what to do."""
 
 import dataclasses
 import gzip
 import json
 import os
 import re
-import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -19,16 +14,15 @@ import threading
 import time
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from bomb_archives import lying_zip, sparse_tar, zeros_tgz
 from conftest import FAST, ROOT
-from helpers import SPARK, fetched, listens, skip, wait_for
+from helpers import SPARK, wait_for
 from py4j.protocol import Py4JJavaError
+from s3_server import put
 
 from spark_job import Settings, run
 from spark_job.__main__ import main
@@ -55,67 +49,11 @@ ODD_NAMES = (
 )
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """A server with the buckets photos and results: its folder, endpoint, key and secret, and Spark's properties."""
-    if not list((SPARK / "jars").glob("hadoop-aws-*.jar")):
-        skip("s3a:// needs jars that Spark has not", "scripts/jars conf/s3-jars.txt")
-    (jar,) = fetched("tests/s3-server.txt", ROOT / "build" / "s3-server").glob("s3proxy-*.jar")
-    scratch = tmp_path_factory.mktemp("s3")
-    for bucket in ("photos", "results", "odd-photos", "odd-results"):
-        (scratch / "buckets" / bucket).mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    state = SimpleNamespace(folder=scratch / "buckets", endpoint=f"http://127.0.0.1:{port}")
-    state.key, state.secret = "KEY" + secrets.token_hex(8), secrets.token_hex(20)
-    properties = {
-        "s3proxy.endpoint": state.endpoint,
-        "s3proxy.authorization": "aws-v4",
-        "s3proxy.identity": state.key,
-        "s3proxy.credential": state.secret,
-        "jclouds.provider": "filesystem-nio2",
-        "jclouds.filesystem.basedir": state.folder,
-    }
-    state.properties = {
-        "fs.s3a.endpoint": state.endpoint,
-        "fs.s3a.endpoint.region": "us-east-1",
-        "fs.s3a.path.style.access": "true",
-    }
-    (scratch / "properties").write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
-    with (scratch / "log").open("w") as log:
-        server = subprocess.Popen(["java", "-jar", jar, "--properties", scratch / "properties"], stdout=log, stderr=log)
-    try:
-        wait_for(lambda: f":{port}" in (scratch / "log").read_text() and listens(port), "the server listens")
-        yield state
-    finally:
-        server.kill()
-        server.wait()
-
-
-@pytest.fixture
-def store(spark, s3) -> Iterator[SimpleNamespace]:
-    """The server, as the session of the tests reaches it."""
-    conf = spark.sparkContext._jsc.hadoopConfiguration()
-    keys = {"fs.s3a.access.key": s3.key, "fs.s3a.secret.key": s3.secret}
-    for name, value in {**s3.properties, **keys}.items():
-        conf.set(name, value)
-    yield s3
-    for name in {**s3.properties, **keys}:
-        conf.unset(name)
-
-
 @pytest.fixture
 def output(spark, store, request) -> FileSystem:
     folder = FileSystem(spark, f"s3a://results/{request.node.name}")
     folder.make()
     return folder
-
-
-def put(spark, bucket: str, files: dict[str, Path | bytes]) -> None:
-    """Put objects into a bucket, by name."""
-    folder = FileSystem(spark, f"s3a://{bucket}")
-    for name, content in files.items():
-        folder.replace_file(name, content if isinstance(content, bytes) else content.read_bytes())
 
 
 def environment_page(ui: str) -> str:

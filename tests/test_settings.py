@@ -89,7 +89,8 @@ def test_settings_id_stays_where_a_choice_changes_no_row():
 def test_every_option_of_the_contract_is_there():
     assert {option.name for option in options()} == {
         "detector", "upsample", "face", "landmarks", "detect_size", "jitters", "engine", "group_by", "checksum",
-        "max_failed", "max_pixels", "max_bytes", "photo_timeout", "hash_paths", "repair", "master", "conf",
+        "uri_column", "max_failed", "max_pixels", "max_bytes", "photo_timeout", "hash_paths", "repair",
+        "master", "conf",
     }  # fmt: skip
 
 

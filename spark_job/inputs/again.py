@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from spark_job.errors import InputError
 from spark_job.inputs.archives import LEAST_TASKS
 from spark_job.inputs.files import open_files
+from spark_job.inputs.kinds import ADDRESS
 from spark_job.inputs.photos import task_count
 from spark_job.inputs.roots import resolve
 from spark_job.inputs.sources import open_inputs
@@ -72,7 +73,7 @@ def _opened(spark: SparkSession, paths: list[str], settings: Settings) -> list[D
     if others := _there(spark, sorted(archives | tables)):
         sources = open_inputs(spark, others, settings)
         sources.looks.forget()
-        parts += sources.kinds.values()
+        parts += [rows for kind, rows in sources.kinds.items() if kind != ADDRESS]
     return parts
 
 

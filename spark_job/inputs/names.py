@@ -22,10 +22,11 @@ SHA256_BLOCK = 64  # bytes
 def named(rows: DataFrame, settings: Settings) -> DataFrame:
     """Rows that have a path and a source, with the group of each; path and group are hashed where --hash-paths says so.
 
-    name: the path as it is, of entries of zips, for those that are to be read one by one.
+    name: the path as it is, of what is to be read one by one by it: entries of zips, and addresses.
     """
-    name = F.when(F.col("source").rlike(IS_ZIP), F.col("path"))
-    rows = rows.withColumn("group", group_of(settings.group_by)).withColumn("name", name)
+    rows = rows.withColumn("group", group_of(settings.group_by))
+    if "name" not in rows.columns:
+        rows = rows.withColumn("name", F.when(F.col("source").rlike(IS_ZIP), F.col("path")))
     if not settings.hash_paths:
         return rows
     return rows.withColumn("group", _hashed("group")).withColumn("path", _hashed("path"))

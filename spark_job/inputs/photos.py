@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
 from spark_job.inputs.archives import LEAST_TASKS, with_damaged
-from spark_job.inputs.kinds import NOT_READ
+from spark_job.inputs.kinds import ADDRESS, NOT_READ
 from spark_job.inputs.names import hashed
 from spark_job.inputs.sources import Sources
 from spark_job.row import KEY
@@ -75,11 +75,13 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
 
     wanted: rows of the listing; is_all: whether it is the whole of it. content is null where the photo is longer
     than max_bytes, and such a one is never read. Of the files, only those that hold a wanted photo are opened.
+    address: where the worker that encodes a photo reads it; null of those whose content is here.
     """
     spark = wanted.sparkSession
     cores = spark.sparkContext.defaultParallelism
     is_small, can_be_read = F.col("length") <= max_bytes, ~F.col("kind").isin(*NOT_READ)
-    large = wanted.where(~is_small & can_be_read).select(*KEY, "group", F.lit(None).cast("binary").alias("content"))
+    nothing, nowhere = F.lit(None).cast("binary").alias("content"), F.lit(None).cast("string").alias("address")
+    large = wanted.where(~is_small & can_be_read).select(*KEY, "group", nothing, nowhere)
     parts = list[DataFrame]()
     readable = wanted.where(can_be_read)
     with step(spark, "find the files that hold the photos"):
@@ -87,10 +89,14 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
         counts = readable.groupBy("kind").agg(F.count("*"), F.count_distinct("source")).collect()
     fewest = 0
     for kind, photos, files in counts:
+        if kind == ADDRESS:
+            part = wanted.where((F.col("kind") == kind) & is_small).repartition(task_count(photos, cores), "path")
+            parts.append(part.select(*KEY, "group", nothing, F.coalesce("name", F.lit("")).alias("address")))
+            continue
         part = sources.kinds[kind].where(F.col("is_photo") & is_small)
         if named is not None:
             part = part.where(f"source IN ({', '.join(map(_sql_string, named))})")
-        part = part.select(*KEY, "group", "content")
+        part = part.select(*KEY, "group", "content", nowhere)
         if not is_all and (kind != "file" or named is None):
             keys = wanted.where(F.col("kind") == kind).select(*KEY)
             part = part.join(keys.hint("broadcast" if photos <= MAX_NAMED else "shuffle_hash"), KEY, "left_semi")

@@ -1,4 +1,4 @@
-"""Sources: folders, globs, archives and Parquet tables -> DataFrames of photos, opened but not read."""
+"""Sources: folders, globs, archives, tables and lists -> DataFrames of photos, opened but not read."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
 from spark_job.inputs.files import open_files, open_unlisted, without_links
+from spark_job.inputs.kinds import ADDRESS
 from spark_job.inputs.links import Links, read_as
+from spark_job.inputs.lists import is_list, open_list
 from spark_job.inputs.looks import Looks, look_through_all
 from spark_job.inputs.names import named
 from spark_job.inputs.roots import Root, lies_in, resolve, without_nested
@@ -22,9 +24,10 @@ from spark_job.spark.hadoop import reason
 
 @dataclass(frozen=True)
 class Sources:
-    """The inputs by kind (file, archive, table), as DataFrames that are opened but not read.
+    """The inputs by kind (file, archive, table, address), as DataFrames that are opened but not read.
 
-    Columns: path, length, modificationTime, group, content; source, the URI of the file that holds the photo; is_photo.
+    Columns: path, length, modificationTime, group; content, but of addresses; source, the URI of the file that holds
+    or names the photo; is_photo.
     roots: what each input stands for; links: where local ones lead; looks: what stands in the archives, and which of
     them are not opened.
     """
@@ -67,8 +70,10 @@ def open_inputs(spark: SparkSession, inputs: Sequence[str], settings: Settings) 
     roots = {text: resolve(spark, text) for text in inputs}
     distinct = {root.path: root for found in roots.values() for root in found}
     try:
-        tables = read_as([root for root in distinct.values() if is_table(spark, root.path, root.is_folder)])
-        others = [root for path, root in distinct.items() if path not in tables]
+        lists = {root.path: root for text, found in roots.items() if is_list(text) for root in found}
+        others = [root for path, root in distinct.items() if path not in lists]
+        tables = read_as([root for root in others if is_table(spark, root.path, root.is_folder)])
+        others = [root for root in others if root.path not in tables]
         links = Links(root for root in others if root.is_local)
         binary = [*without_nested(root for root in others if not root.is_local), *links.to_list()]
         kinds, looks = dict[str, DataFrame](), Looks(None, {})
@@ -81,9 +86,10 @@ def open_inputs(spark: SparkSession, inputs: Sequence[str], settings: Settings) 
                 kinds["archive"] = entries.where(~F.col("source").isin(list(looks.refused)))
             if looks.links:
                 kinds["archive"] = without_links(kinds["archive"], looks.links)
-        if tables:
-            opened = [open_table(spark, path) for path in sorted({root.path for root in tables.values()})]
-            kinds["table"] = reduce(DataFrame.unionByName, opened)
+        opened = [open_table(spark, root, settings) for root in sorted(set(tables.values()))]
+        opened += [(ADDRESS, open_list(spark, root, settings)) for root in lists.values()]
+        for kind, rows in opened:
+            kinds[kind] = kinds[kind].unionByName(rows) if kind in kinds else rows
         kinds |= {kind: open_unlisted(spark, rows) for kind, rows in links.unlisted().items()}
         kinds = kinds or {"file": open_unlisted(spark, [])}
     except (Py4JJavaError, PySparkException) as error:

@@ -18,6 +18,7 @@ from spark_job.table.store import PhotosTable, no_rows, without_rows
 
 # The kind of the listing's row -> status, message.
 UNREAD = {
+    "address": ("unreadable", "it was not read"),
     "archive": ("truncated", "its archive is damaged, encrypted or cut short at this photo, or before it"),
     "file": ("unreadable", "it could not be read, or was changed or removed after it was listed"),
     "nameless": ("unreadable", "its name is not valid UTF-8, and Java cannot open such: rename it"),

@@ -139,7 +139,7 @@ def test_only_the_wanted_photos_are_read(session, tmp_path):
     }
     everything = contents(sources, listing.photos, is_all=True, max_bytes=5)
     assert sorted(row.content is None for row in everything.collect()) == [False] * 4 + [True] * 2
-    assert everything.columns == [*KEY, "group", "content"]
+    assert everything.columns == [*KEY, "group", "content", "address"]
 
 
 def test_tasks_are_some_for_each_core_and_never_more_than_the_driver_can_keep_count_of():
