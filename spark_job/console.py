@@ -45,9 +45,15 @@ class Console:
         self.say(f"repair   {len(names)} damaged files moved to damaged/" + "".join(f" {name}" for name in names))
 
     def plan(
-        self, settings: Settings, settings_id: str, listing: "Listing", missing: int, context: "SparkContext"
+        self,
+        settings: Settings,
+        settings_id: str,
+        listing: "Listing",
+        missing: int,
+        stands: bool,
+        context: "SparkContext",
     ) -> None:
-        """What will be done, before it is done."""
+        """What will be done, before it is done. stands: whether all that was found is taken as it is."""
         from spark_job.inputs.photos import task_count
 
         cores = context.defaultParallelism
@@ -63,7 +69,8 @@ class Console:
         ]
         self.say(f"photos   {listing.listed:,} found" + "".join(f"; {text}" for text in also))
         tasks = task_count(missing, cores) if missing else 0
-        self.say(f"work     {missing:,} to encode, tasks: {tasks:,}, cores: {cores}")
+        work = "none: nothing that the results rest on has changed"
+        self.say(f"work     {work if stands else f'{missing:,} to encode, tasks: {tasks:,}, cores: {cores}'}")
         named = ((name.replace("_", " "), value) for name, value in settings.identity().items())
         choices = ", ".join(
             f"{name} {value:,}" if isinstance(value, int) else f"{name} {value}" for name, value in named

@@ -18,8 +18,9 @@ from spark_job.inputs.sources import open_inputs
 from spark_job.results.apart import write_statistics
 from spark_job.results.documents import REPORT, made_with
 from spark_job.results.groups import write_groups
-from spark_job.results.listing import write_listing
+from spark_job.results.listing import write_listing, write_run
 from spark_job.results.result import Result, write_mean
+from spark_job.results.standing import Found, basis, keep, standing
 from spark_job.results.sums import total
 from spark_job.results.tally import check_has_faces, checked, tally
 from spark_job.settings import Settings, settings_id
@@ -62,12 +63,15 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             held.enter_context(damage_named(session, output))
             if settings.repair:
                 console.repaired(repair(session, output))
+            made = made_with(settings, identity, models, started)
+            found = standing(output, basis(output, made, listing.digest))
             table = PhotosTable(session, output, identity)
-            wanted, missing = table.wanted(listing.photos, listing.listed)
-        made = made_with(settings, identity, models, started)
+            wanted, missing = (listing.photos, 0) if found else table.wanted(listing.photos, listing.listed)
         with step(session, "write down what the inputs hold"):
-            write_listing(output, listing.photos, listing.listed, missing, made)
-        console.plan(settings, identity, listing, missing, session.sparkContext)
+            if not found:
+                write_listing(output, listing.photos, listing.listed)
+            write_run(output, listing.listed, missing, made)
+        console.plan(settings, identity, listing, missing, bool(found), session.sparkContext)
         gauges = Gauges(session.sparkContext, listing.listed, missing)
 
         clock.append(time.monotonic())
@@ -79,38 +83,38 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
                     table.append(encode(photos, settings, models, gauges.statuses))
         clock.append(time.monotonic())
 
-        with step(session, "count the photos by status"):
-            account = tally(outcomes(listing.photos, table.rows()))
-            if account.unread:
-                account_for_unread(sources, listing, table, settings, models)
+        if not found:
+            with step(session, "count the photos by status"):
                 account = tally(outcomes(listing.photos, table.rows()))
-            counts = checked(account, outcomes(listing.photos, table.rows()), listing.listed)
-            gauges.settle(counts)
-        with step(session, f"sum the embeddings of {counts['ok']:,} photos"):
-            faces = current(listing.photos, table.rows(), "faces")
-            # Where the table has a row for each photo and no other, none need be looked for.
-            moments, scatter = total(table.rows() if account.rows == listing.listed else faces)
-            check_has_faces(moments, counts)
-        group_means = write_groups(output, faces) if settings.group_by != "none" else None
-        write_statistics(output, settings, listing.photos, table.rows(), moments, scatter, group_means)
+                if account.unread:
+                    account_for_unread(sources, listing, table, settings, models)
+                    account = tally(outcomes(listing.photos, table.rows()))
+                counts = checked(account, outcomes(listing.photos, table.rows()), listing.listed)
+            with step(session, f"sum the embeddings of {counts['ok']:,} photos"):
+                faces = current(listing.photos, table.rows(), "faces")
+                # Where the table has a row for each photo and no other, none need be looked for.
+                moments, scatter = total(table.rows() if account.rows == listing.listed else faces)
+                check_has_faces(moments, counts)
+            group_means = write_groups(output, faces) if settings.group_by != "none" else None
+            write_statistics(output, settings, listing.photos, table.rows(), moments, scatter, group_means)
+            output.remove(REPORT)  # of photos that may be gone
+            found = Found(moments, group_means, counts, account.failures, account.processors)
+            if not account.unsettled:
+                keep(output, basis(output, made, listing.digest), found)
 
+        gauges.settle(found.photos)
         result = Result(
             settings=settings,
             settings_id=identity,
             models=models,
             output=output.uri,
-            moments=moments,
-            photos=counts,
             encoded=missing,
             skipped=listing.skipped,
-            group_means=group_means,
-            failures=account.failures,
-            processors=account.processors,
             started=started,
             seconds=time.monotonic() - clock[0],
             encoding_seconds=clock[2] - clock[1],
+            **found._asdict(),
         )
         write_mean(output, result)
-        output.remove(REPORT)  # of photos that may be gone
         listing.rows.unpersist()
         return result

@@ -28,17 +28,20 @@ PHOTOS_A_TASK = (4, 512)
 # The driver keeps an account of each, and each makes a file: of more than ten million photos, tasks are larger.
 MAX_TASKS = 20_000
 EXAMPLES = 3
+DIGESTS = 2  # of 64 bits each
 
 
 class Listing(NamedTuple):
     """photos: path, length, modificationTime, group, source and kind of each, once; and what was counted on the way.
 
-    rows: all that the inputs hold, which stays in Spark's cache until it is told otherwise.
+    rows: all that the inputs hold, which stays in Spark's cache until it is told otherwise; digest: of the photos and
+    their groups, whatever their order.
     """
 
     rows: DataFrame
     photos: DataFrame
     listed: int
+    digest: str
     listed_twice: int
     linked_twice: int
     skipped: int
@@ -50,15 +53,16 @@ def list_photos(sources: Sources) -> Listing:
     holds_photo, looked = sources.holds_photo(), sources.looks
     is_photo = F.col("is_photo")
     keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
+    digests = [F.bit_xor(F.when(is_photo, F.xxhash64(F.lit(i), *KEY, "group"))) for i in range(DIGESTS)]
     try:
         rows = with_damaged(sources)
         with step(rows.sparkSession, "count the photos of the inputs"):
-            photos, others, distinct, *held = rows.agg(
-                F.count_if(is_photo), F.count_if(~is_photo), keys, *holds_photo.values()
+            photos, others, distinct, *told = rows.agg(
+                F.count_if(is_photo), F.count_if(~is_photo), keys, *digests, *holds_photo.values()
             ).collect()[0]
     except (Py4JJavaError, PySparkException) as error:
         raise InputError(f"the inputs cannot be listed: {reason(error)}") from None
-    for text, holds in zip(holds_photo, held, strict=True):
+    for text, holds in zip(holds_photo, told[DIGESTS:], strict=True):
         if not holds and not any(map(sources.links.leads_elsewhere, sources.roots[text])):
             raise InputError(f"input {text!r} holds no photo: jpg, jpeg, png, webp, bmp, gif, tif or tiff")
     looked.forget()
@@ -66,8 +70,9 @@ def list_photos(sources: Sources) -> Listing:
     examples += map(hashed, looked.examples) if sources.settings.hash_paths else looked.examples
     wanted = rows.where(is_photo)
     once = wanted if photos == distinct else wanted.dropDuplicates(KEY)
-    twice = sources.links.twice()
-    return Listing(rows, once, distinct, photos - distinct, twice, others + looked.others + looked.outside, examples)
+    digest = "-".join(map(str, (photos, distinct, *told[:DIGESTS])))
+    skipped = others + looked.others + looked.outside
+    return Listing(rows, once, distinct, digest, photos - distinct, sources.links.twice(), skipped, examples)
 
 
 def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) -> DataFrame:

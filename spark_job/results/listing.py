@@ -20,12 +20,8 @@ from spark_job.spark.hadoop import FileSystem, reason
 PHOTOS_A_FILE = 2**20  # some 50 MB
 
 
-def write_listing(output: FileSystem, photos: DataFrame, listed: int, missing: int, made: Mapping[str, Any]) -> None:
-    """Replace listing/ (path, length, modificationTime and group of each photo) and run.json, in this order.
-
-    missing: how many of the photos have no row yet; made: see made_with. run.json says these, and since when photos are
-    encoded.
-    """
+def write_listing(output: FileSystem, photos: DataFrame, listed: int) -> None:
+    """Replace listing/: path, length, modificationTime and group of each photo."""
     new = ".listing.new"
     try:
         rows = photos.select(*KEY, "group").coalesce(1 + listed // PHOTOS_A_FILE)
@@ -33,5 +29,12 @@ def write_listing(output: FileSystem, photos: DataFrame, listed: int, missing: i
         output.replace_folder("listing", new)
     except (Py4JJavaError, PySparkException) as error:
         raise OutputError(f"{output.uri}/listing cannot be written: {reason(error)}") from None
+
+
+def write_run(output: FileSystem, listed: int, missing: int, made: Mapping[str, Any]) -> None:
+    """Replace run.json, once listing/ is there: made (see made_with), and since when photos are encoded.
+
+    missing: how many of the photos have no row yet.
+    """
     since = datetime.now(UTC).isoformat(timespec="milliseconds")
     write_document(output, "run.json", {**made, "listed": listed, "missing": missing, "encoding_since": since})

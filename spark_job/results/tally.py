@@ -17,13 +17,15 @@ class Tally(NamedTuple):
     """The account of the photos of a listing, by their rows.
 
     counts: how many have each status, None where they have no row; first: status, path and message of the first of each
-    status, by path; processors: the kinds that their rows were made on; rows: how many the table holds.
+    status, by path; processors: the kinds that their rows were made on; rows: how many the table holds; unsettled: how
+    many photos have none that says what is in them, and are tried again by the next run.
     """
 
     counts: Counter[str | None]
     first: list[tuple[str | None, str, str | None]]
     processors: list[str]
     rows: int
+    unsettled: int
 
     @property
     def unread(self) -> int:
@@ -42,7 +44,12 @@ def tally(outcomes: DataFrame) -> Tally:
     first = F.min_by(F.struct("path", "message"), "path", SHOWN)
     found = (
         outcomes.groupBy("listed", "status", "processor")
-        .agg(F.count("*").alias("photos"), F.sum("rows").alias("rows"), first.alias("first"))
+        .agg(
+            F.count("*").alias("photos"),
+            F.sum("rows").alias("rows"),
+            F.count_if("decode_ms IS NULL").alias("unsettled"),
+            first.alias("first"),
+        )
         .collect()
     )
     counts: Counter[str | None] = Counter()
@@ -53,6 +60,7 @@ def tally(outcomes: DataFrame) -> Tally:
         [(row.status, photo.path, photo.message) for row in listed for photo in row.first],
         sorted({row.processor for row in listed if row.processor}),
         sum(row.rows or 0 for row in found),
+        sum(row.unsettled for row in listed),
     )
 
 

@@ -105,12 +105,23 @@ class FileSystem:
 
     def names(self) -> list[str]:
         """The names of all that is in a folder, however much, in one call to Java."""
+        paths = self._hadoop.fs.FileUtil.stat2Paths(self._listed())
+        return [posixpath.basename(path) for path in self._joined(paths) if path]
+
+    def states(self, name: str) -> str:
+        """A text that changes with the name, length or time of a file, or of any in a folder."""
+        texts = self._joined(self._listed(name))
+        return "\n".join(sorted(re.sub("access_time=[0-9]*", "", text) for text in texts))
+
+    def _listed(self, *names: str) -> Any:
         # Asked of several folders, it gives an array of FileStatus, which stat2Paths takes; of one, S3A gives its own.
         folders = self._gateway.new_array(self._hadoop.fs.Path, 1)
-        folders[0] = self._path()
-        paths = self._hadoop.fs.FileUtil.stat2Paths(self._fs.listStatus(folders))
-        joined = str(self._jvm.scala.Predef.genericWrapArray(paths).mkString("\0"))
-        return [posixpath.basename(path) for path in joined.split("\0") if path]
+        folders[0] = self._path(*names)
+        return self._fs.listStatus(folders)
+
+    def _joined(self, array: Any) -> list[str]:
+        """The texts of the items of an array of Java's, in one call."""
+        return str(self._jvm.scala.Predef.genericWrapArray(array).mkString("\0")).split("\0")
 
     @property
     def local_path(self) -> str:

@@ -93,11 +93,11 @@ def current(listing: DataFrame, rows: DataFrame, *columns: str) -> DataFrame:
 
 
 def outcomes(listing: DataFrame, rows: DataFrame) -> DataFrame:
-    """status, message and processor of that row of each photo, and rows, how many it has; listed: null for photos that
-    have rows and are not of the listing.
+    """status, message, processor and decode_ms of that row of each photo, and rows, how many it has; listed: null for
+    photos that have rows and are not of the listing.
     """
     listed = listing.select(*KEY, F.lit(True).alias("listed"))
-    one_each = _one_each(rows, "status", "message", "processor")
+    one_each = _one_each(rows, "status", "message", "processor", "decode_ms")
     return listed.join(one_each, KEY, "full").select(*KEY, "listed", "rows", "row.*")
 
 
