@@ -47,7 +47,7 @@ def tally(outcomes: DataFrame) -> Tally:
         .agg(
             F.count("*").alias("photos"),
             F.sum("rows").alias("rows"),
-            F.count_if("decode_ms IS NULL").alias("unsettled"),
+            F.count_if(F.col("decode_ms").isNull()).alias("unsettled"),
             first.alias("first"),
         )
         .collect()
