@@ -89,18 +89,21 @@ def test_photos_and_archives_in_the_bucket_give_the_mean_of_local_mode(spark, st
     tgz = gzip.compress((tmp_path / "a.tar").read_bytes(), 1)
     put(spark, "photos", {"archives/a.tgz": tgz, "archives/b.zip": tmp_path / "b.zip"})
     inputs = "s3a://photos/mixed", "s3a://photos/archives/a.tgz", "s3a://photos/archives/*.zip"
-    remote = run(settings(*inputs, output="s3a://results/mixed", group_by="parent"), spark)
+    chosen = settings(*inputs, output="s3a://results/mixed", group_by="parent")
+    remote = run(chosen, spark)
     assert remote.photos == local.photos
     assert remote.mean_sha256 == local.mean_sha256
     results = store.folder / "results" / "mixed"
     assert json.loads((results / "mean.json").read_text())["mean_sha256"] == local.mean_sha256
-    names = {"mean.json", "mean.npy", "run.json", "statistics.json", "listing", "photos", "groups"}
+    names = {"mean.json", "mean.npy", "run.json", "standing.json", "statistics.json", "listing", "photos", "groups"}
     # Of the objects: the server keeps them on a disk, where a folder that has become empty may stay for a while.
     assert {path.relative_to(results).parts[0] for path in results.rglob("*") if path.is_file()} == names
     assert (results / "groups" / "_SUCCESS").exists()
     made = report("s3a://results/mixed")
     assert (made.photos_read, made.photos_gone) == (local.photos["listed"], 0)
     assert (results / "report.html").stat().st_size == made.bytes
+    assert run(chosen, spark).mean_sha256 == local.mean_sha256
+    assert (results / "report.html").exists(), "nothing has changed, and all stands as it is"
 
 
 def test_keys_with_odd_names_are_photos_too_and_a_bucket_is_a_folder(spark, store, settings, face_photos):
