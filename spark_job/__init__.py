@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spark_job.errors import FacemeanError
     from spark_job.pipeline import run
+    from spark_job.results.compact import compact
     from spark_job.results.compare import compare
     from spark_job.results.match import match
     from spark_job.results.outliers import outliers
@@ -25,6 +26,7 @@ LAZY = {
     "FacemeanError": "spark_job.errors",
     "Result": "spark_job.results.result",
     "Settings": "spark_job.settings",
+    "compact": "spark_job.results.compact",
     "compare": "spark_job.results.compare",
     "match": "spark_job.results.match",
     "outliers": "spark_job.results.outliers",
@@ -34,7 +36,19 @@ LAZY = {
     "show": "spark_job.results.show",
 }
 
-__all__ = ["FacemeanError", "Result", "Settings", "compare", "match", "outliers", "overlap", "report", "run", "show"]
+__all__ = [
+    "FacemeanError",
+    "Result",
+    "Settings",
+    "compact",
+    "compare",
+    "match",
+    "outliers",
+    "overlap",
+    "report",
+    "run",
+    "show",
+]
 
 
 def __getattr__(name: str) -> Any:

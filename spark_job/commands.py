@@ -48,10 +48,14 @@ def _run(chosen: dict[str, Any]) -> int:
         from spark_job.console import Console
         from spark_job.pipeline import run
         from spark_job.results.result import summary
+        from spark_job.spark.hadoop import FileSystem
+        from spark_job.table.compact import advice
 
         console = Console(quiet, as_json)
         result = run(settings, spark, console)
         console.show(summary(result))
+        if advised := advice(FileSystem(spark, result.output)):
+            console.say(advised)
         if with_report:
             _write_report(settings, spark, Console(quiet or as_json))
     return TOO_MANY_FAILED if result.too_many_failed else DONE
@@ -195,6 +199,26 @@ def _overlap(chosen: dict[str, Any]) -> int:
     return DONE
 
 
+def _add_compact(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("uri", metavar="OUTPUT", help="what a run had as --output")
+    parser.add_argument(
+        "--drop-stale",
+        action="store_true",
+        help="keep nothing of photos that the latest run no longer found, and no row of other settings",
+    )
+    add_reading(parser)
+
+
+def _compact(chosen: dict[str, Any]) -> int:
+    from spark_job.console import Console
+    from spark_job.results.compact import compact, shown
+
+    console = Console(as_json=chosen.pop("json"))
+    done = compact(**chosen)
+    console.tell(done, shown(done))
+    return DONE
+
+
 COMMANDS = {
     "run": Command("encode photos and take the mean", _add_run, _run),
     "show": Command("say what an output holds, also while a run goes on", _add_show, _show),
@@ -203,6 +227,7 @@ COMMANDS = {
     "overlap": Command("find the groups that are one person, in one output or in two", _add_overlap, _overlap),
     "match": Command("say which groups of an output a photo's faces are nearest to", _add_match, _match),
     "compare": Command("say whether two outputs differ by more than chance, and in what", _add_compare, _compare),
+    "compact": Command("merge the small files of an output, and drop what is stale", _add_compact, _compact),
 }
 
 

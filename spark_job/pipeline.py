@@ -28,6 +28,7 @@ from spark_job.spark.executors import awaited
 from spark_job.spark.metrics import Gauges
 from spark_job.spark.session import compile_for, open_session, step
 from spark_job.table.checkpoint import damage_named, repair
+from spark_job.table.compact import settle
 from spark_job.table.encode import encode
 from spark_job.table.lock import only_run
 from spark_job.table.store import PhotosTable, current, open_output, outcomes
@@ -60,6 +61,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
         with step(session, f"find the photos that have no row of settings {identity}"):
             output = open_output(session, settings.output)
             held.enter_context(only_run(output))
+            settle(output)
             held.enter_context(damage_named(session, output))
             if settings.repair:
                 console.repaired(repair(session, output))

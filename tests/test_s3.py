@@ -24,7 +24,7 @@ from helpers import SPARK, wait_for
 from py4j.protocol import Py4JJavaError
 from s3_server import put
 
-from spark_job import Settings, run
+from spark_job import Settings, compact, run
 from spark_job.__main__ import main
 from spark_job.errors import OutputError
 from spark_job.results.report.report import report
@@ -132,6 +132,29 @@ def test_bombs_in_a_bucket_are_refused_before_java_opens_them(spark, store, sett
     assert {row.path: row.status for row in rows} == {f"s3a://photos/bombs/{path.name}": "too_large" for path in bombs}
     assert all(row.message.startswith("the archive is not opened") for row in rows)
     assert result.count == 6
+
+
+def test_an_output_in_a_bucket_is_compacted_also_by_the_next_where_it_broke_off(
+    spark, store, settings, face_photos, monkeypatch
+):
+    put(spark, "photos", {f"some/{path.name}": path for path in face_photos.rglob("*.*")})
+    chosen = settings("s3a://photos/some", output="s3a://results/some")
+    first = run(chosen, spark)
+    run(dataclasses.replace(chosen, upsample=1), spark)
+
+    def break_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileSystem, "remove_files", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            compact(chosen.output, spark=spark)
+    again = run(chosen, spark)
+    assert (again.encoded, again.mean_sha256) == (0, first.mean_sha256)
+    done = compact(chosen.output, drop_stale=True, spark=spark)
+    assert done["rows"] == {"kept": 6, "gone": 0, "replaced": 0, "other_settings": 6, "duplicate": 0}
+    assert done["files"] == {"before": 1, "after": 1}
+    assert run(chosen, spark).mean_sha256 == first.mean_sha256
 
 
 def test_of_several_that_create_a_file_at_once_one_does(output):

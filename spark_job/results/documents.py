@@ -55,6 +55,16 @@ def versions() -> dict[str, str]:
     return found
 
 
+def finished_run(output: FileSystem, uri: str) -> dict[str, Any]:
+    """run.json of the latest run. Raises OutputError where there was none, or it has not finished."""
+    if not output.exists("run.json"):
+        raise OutputError(f"there is no finished output {uri}: give the folder that facemean run had as --output")
+    run: dict[str, Any] = json.loads(output.read("run.json"))
+    if not output.exists("mean.json") or json.loads(output.read("mean.json"))["started"] != run["started"]:
+        raise OutputError(f"the latest run into {uri} has not finished: run it again first, it goes on from there")
+    return run
+
+
 def write_document(output: FileSystem, name: str, document: Mapping[str, Any]) -> None:
     """Replace a JSON file of the output, whole or not at all. Raises OutputError."""
     write_file(output, name, (json.dumps(document, indent=1) + "\n").encode())

@@ -1,12 +1,12 @@
 """Groups: groups/, a row for each group: its mean, how far its faces lie from it, and which group is nearest."""
 
-import json
 from collections.abc import Mapping
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.errors import OutputError
+from spark_job.results.documents import finished_run
 from spark_job.results.moments import Moments
 from spark_job.results.nearest import nearest_other, with_distance
 from spark_job.results.sums import by_group, moments_of
@@ -56,12 +56,7 @@ def write_groups(output: FileSystem, rows: DataFrame) -> Moments:
 def open_groups(spark: SparkSession, uri: str) -> tuple[FileSystem, DataFrame]:
     """A finished output, and its groups/. Raises OutputError where it has none."""
     output = FileSystem(spark, uri)
-    if not output.exists("run.json") or not output.exists("mean.json"):
-        raise OutputError(f"there is no finished output {uri}: give the folder that facemean run had as --output")
-    begun, ended = (json.loads(output.read(name)) for name in ("run.json", "mean.json"))
-    if begun["started"] != ended["started"]:
-        raise OutputError(f"the latest run into {uri} has not finished: the same command goes on from there")
-    if begun["settings"]["group_by"] == "none":
+    if finished_run(output, uri)["settings"]["group_by"] == "none":
         raise OutputError(f"{uri} has no groups: run again with --group-by, which encodes nothing anew")
     groups = read_table(spark, f"{output.uri}/groups")
     if not set(COLUMNS) <= set(groups.columns):

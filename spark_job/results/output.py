@@ -164,6 +164,8 @@ def _local_table(
         wanted &= ds.field("path").isin(pa.array(paths, pa.string()))
     try:
         return _utc(ds.dataset(files, schema=schema, format=PARQUET).to_table(columns=list(columns), filter=wanted))
+    except FileNotFoundError:
+        raise OutputError(f"{folder}/{name} was changed while it was read: try again") from None
     except (OSError, pa.ArrowInvalid) as error:
         raise OutputError(f"{folder}/{name} cannot be read ({error}): run again with --repair") from None
 

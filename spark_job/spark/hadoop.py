@@ -3,6 +3,8 @@
 import posixpath
 import re
 import textwrap
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -204,6 +206,24 @@ class FileSystem:
 
     def remove(self, name: str) -> None:
         self._fs.delete(self._path(name), True)
+
+    def remove_files(self, folder: str, names: Iterable[str]) -> None:
+        """Remove these files of a folder, as far as they are there: many in a request, where the storage takes that."""
+        bulk, left = self._fs.createBulkDelete(self._path(folder)), iter(names)
+        try:
+            while some := list(islice(left, bulk.pageSize())):
+                paths = self._jvm.java.util.ArrayList()
+                for name in some:
+                    paths.add(self._path(folder, name))
+                for failed in bulk.bulkDelete(paths):
+                    raise OutputError(f"{failed.getKey().toString()} cannot be removed: {failed.getValue()}")
+        finally:
+            bulk.close()
+
+    def usage(self, name: str) -> tuple[int, int]:
+        """How many files lie in a folder, and how many bytes they have."""
+        summary = self._fs.getContentSummary(self._path(name))
+        return int(summary.getFileCount()), int(summary.getLength())
 
 
 def path_of(uri: str) -> str:

@@ -13,9 +13,9 @@ from spark_job.errors import OutputError
 from spark_job.row import SCHEMA
 from spark_job.spark.hadoop import AS_IT_IS, FileSystem
 from spark_job.spark.session import step
-from spark_job.table.store import VERIFY
+from spark_job.table.store import PHOTOS, VERIFY
 
-PHOTOS, ASIDE = "photos", "damaged"
+ASIDE = "damaged"
 NAMED = 3
 
 

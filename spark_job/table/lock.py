@@ -132,5 +132,6 @@ def _held(output: "FileSystem", by: bytes) -> OutputError:
     except (ValueError, KeyError, TypeError):
         told = "a run that has just begun"
     return OutputError(
-        f"another run is writing to {output.uri}: {told}. Wait for it or stop it, or give another --output"
+        f"another run or compaction is writing to {output.uri}: {told}. "
+        "Wait for it or stop it, or give another --output"
     )

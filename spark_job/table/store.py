@@ -6,7 +6,7 @@ rows are durable when the task ends, and a rerun encodes only what has no row ye
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.errors import OutputError, SettingsError
@@ -15,6 +15,9 @@ from spark_job.spark.hadoop import AS_IT_IS, FileSystem, reason
 
 # A page of Parquet has a checksum, which Spark writes and by default does not look at.
 VERIFY = {"parquet.page.verify-checksum.enabled": "true"}
+# An option of Spark's writers: what a task has written is there when the task ends, and not when the job does.
+BY_TASK = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
+PHOTOS = "photos"
 
 
 def open_output(spark: SparkSession, output: str) -> FileSystem:
@@ -35,16 +38,14 @@ class PhotosTable:
 
     def __init__(self, spark: SparkSession, output: FileSystem, settings_id: str) -> None:
         self._spark = spark
-        self._folder = FileSystem(spark, f"{output.uri}/photos")
+        self._folder = FileSystem(spark, f"{output.uri}/{PHOTOS}")
         self._settings_id = settings_id
 
     def rows(self) -> DataFrame:
         """The rows made with these settings. A photo may have more than one, by an attempt that died late."""
         if not self._folder.exists():
             return no_rows(self._spark)
-        # Spark skips names that begin with _, and so what attempts under way have not committed.
-        rows = self._spark.read.options(**AS_IT_IS, **VERIFY).schema(SCHEMA).parquet(self._folder.uri)
-        return rows.where(F.col("settings_id") == self._settings_id)
+        return read_photos(self._spark, self._folder.uri).where(F.col("settings_id") == self._settings_id)
 
     def wanted(self, photos: DataFrame, listed: int) -> tuple[DataFrame, int]:
         """Those of the listed photos that are to be encoded, and how many they are."""
@@ -55,9 +56,8 @@ class PhotosTable:
 
     def append(self, rows: DataFrame) -> None:
         """Run the job that makes the rows, and keep those of each task as it ends."""
-        committer = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
         try:
-            rows.write.mode("append").options(**committer).parquet(self._folder.uri)
+            rows.write.mode("append").options(**BY_TASK).parquet(self._folder.uri)
         except (Py4JJavaError, PySparkException) as error:
             raise OutputError(f"the photos cannot be encoded into {self._folder.uri}: {reason(error)}") from None
 
@@ -65,6 +65,12 @@ class PhotosTable:
 def no_rows(spark: SparkSession) -> DataFrame:
     """No row of the table, made without a Python worker, as createDataFrame would."""
     return spark.range(0).select(F.lit(None).cast(f"struct<{SCHEMA}>").alias("row")).select("row.*")
+
+
+def read_photos(spark: SparkSession, uri: str) -> DataFrame:
+    """The rows of a photos table, of all settings."""
+    # Spark skips names that begin with _, and so what attempts under way have not committed.
+    return spark.read.options(**AS_IT_IS, **VERIFY).schema(SCHEMA).parquet(uri)
 
 
 def read_table(spark: SparkSession, uri: str) -> DataFrame:
@@ -103,8 +109,12 @@ def outcomes(listing: DataFrame, rows: DataFrame) -> DataFrame:
 
 def _one_each(rows: DataFrame, *columns: str) -> DataFrame:
     """KEY; row, these columns of the one row that counts; rows, of how many."""
-    order = F.struct(F.col("decode_ms").isNotNull(), F.xxhash64("status", "faces")).alias("order")
     # The order is taken before the rows are shuffled, so that only what is asked for is.
-    ordered = rows.select(*KEY, *columns, order)
+    ordered = rows.select(*KEY, *columns, order())
     one = F.max_by(F.struct(*columns), "order").alias("row")
     return ordered.groupBy(*KEY).agg(one, F.count("*").alias("rows"))
+
+
+def order() -> Column:
+    """order: of several rows of one photo, the one that counts has the greatest."""
+    return F.struct(F.col("decode_ms").isNotNull(), F.xxhash64("status", "faces")).alias("order")
