@@ -111,7 +111,7 @@ def test_without_what_is_stale_a_row_stays_for_each_photo_and_nothing_of_a_perso
     assert done["rows"].pop("kept") == len(rows_of(finished.output)) == len(before) == 5
     assert set(done["rows"]) == set(REASONS)
     assert min(done["rows"].values()) > 0
-    assert done["removed"] == [".outliers.faces", ".report.html.new", "damaged", "photos/_temporary"]
+    assert done["removed"] == [".outliers.faces", ".report.html.new", "standing.json", "damaged", "photos/_temporary"]
     assert current(finished.output) == before
     for path in output.rglob("*"):
         assert GONE not in str(path)
