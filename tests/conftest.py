@@ -47,6 +47,8 @@ LONGEST = (
     "test_archives",
     "test_image",
 )
+# What takes some seconds to make: a test that asks for one of these is slow.
+COSTLY = {"numbers", "odd", "made", "outputs", "judged", "watched", "of_files", "halves", "others", "kept"}
 
 
 def options(chosen: dict[str, object]) -> list[str]:
@@ -54,8 +56,12 @@ def options(chosen: dict[str, object]) -> list[str]:
     return [word for name, value in chosen.items() for word in (f"--{name}", str(value))]
 
 
+@pytest.hookimpl(tryfirst=True)  # before what -m leaves out is left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that processes that share the tests by file end together."""
+    for item in items:
+        if COSTLY & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
     first = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 

@@ -96,6 +96,7 @@ def test_an_archive_that_is_cut_short_under_the_run_costs_what_it_lost(spark, se
     assert (result.photos["ok"], result.photos["truncated"]) == (4, 2)
 
 
+@pytest.mark.slow
 def test_a_photo_that_got_no_row_fails_the_run_and_is_named(spark, settings, photos, monkeypatch):
     """Where the account of what was not read fails, too, there is still no figure without it."""
     monkeypatch.setattr("spark_job.pipeline.account_for_unread", lambda *_: None)

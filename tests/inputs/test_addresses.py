@@ -98,6 +98,7 @@ def test_addresses_give_the_mean_of_the_folder_and_a_rerun_reads_nothing(spark, 
     assert run(settings(photos), spark).encoded == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_a_row_that_says_why_and_is_tried_again(spark, settings, photos, tmp_path):
     outside = Path(shutil.copy(photos / "biden" / "biden.jpg", tmp_path / "outside.jpg"))
     os.mkfifo(photos / "pipe.jpg")
@@ -133,6 +134,7 @@ def test_what_cannot_be_read_is_a_row_that_says_why_and_is_tried_again(spark, se
     assert (again.encoded, again.photos["unsupported"]) == (9, result.photos["unsupported"] + 1)
 
 
+@pytest.mark.slow
 def test_hashed_paths_are_read_by_what_they_are(spark, settings, photos, undisturbed):
     chosen = settings(write_list(photos, "gone.jpg"), hash_paths=True, group_by="parent")
     result = run(chosen, spark)
@@ -142,6 +144,7 @@ def test_hashed_paths_are_read_by_what_they_are(spark, settings, photos, undistu
     assert not any("biden" in str(row) or "gone" in str(row) for row in written)
 
 
+@pytest.mark.slow
 def test_a_photo_that_is_replaced_is_encoded_anew(spark, settings, photos, undisturbed):
     chosen = settings(write_list(photos))
     run(chosen, spark)

@@ -69,6 +69,7 @@ def test_a_zip_whose_header_lies_is_refused_where_the_lie_matters(tmp_path):
     assert "method 12" in refusal(tmp_path / "bzip2.zip")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
 def test_a_look_through_a_tar_sees_all_of_its_entries(tmp_path, format_, mode):
