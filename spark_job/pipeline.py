@@ -55,7 +55,7 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
         with step(session, "list the inputs"):
             check_group_by(session, settings.group_by)
             sources = open_inputs(session, fetch(settings, console.progress), settings)
-            listing = list_photos(sources)
+            listing = list_photos(sources, held)
             compile_for(session, listing.listed)
 
         with step(session, f"find the photos that have no row of settings {identity}"):
@@ -118,5 +118,4 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             **found._asdict(),
         )
         write_mean(output, result)
-        listing.rows.unpersist()
         return result

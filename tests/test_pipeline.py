@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from spark_job import run
-from spark_job.errors import InvariantError, NoFaceError
+from spark_job.errors import InputError, InvariantError, NoFaceError
 from spark_job.results.tally import checked, tally
 
 EXACT = {"detector": "hog", "upsample": 1, "face": "first"}
@@ -213,9 +213,14 @@ def test_a_photo_without_its_one_row_fails_the_run_and_is_named(spark):
         checked(tally(twice), twice, 2)
 
 
-def test_the_callers_session_is_left_running_as_it_was(spark, settings, face_photos):
+def test_the_callers_session_is_left_running_as_it_was(spark, settings, photos, tmp_path):
     before, cached = spark.conf.getAll, len(spark.sparkContext._jsc.getPersistentRDDs())
-    run(settings(face_photos), spark)
+    (tmp_path / "none_yet").mkdir()
+    chosen = settings(tmp_path / "none_yet")
+    with pytest.raises(InputError, match="holds no photo"):
+        run(chosen, spark)
+    shutil.copytree(photos / "biden", tmp_path / "none_yet" / "biden")
+    assert run(chosen, spark).photos["listed"] == 2, "what a failed run listed is forgotten"
     assert spark.conf.getAll == before
     assert len(spark.sparkContext._jsc.getPersistentRDDs()) == cached
     assert spark.range(3).count() == 3

@@ -5,12 +5,11 @@ import functools
 import posixpath
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark import StorageLevel
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -22,7 +21,7 @@ from spark_job.inputs.names import named
 from spark_job.inputs.sources import Sources
 from spark_job.row import KEY
 from spark_job.spark.hadoop import FileSystem, path_of
-from spark_job.spark.session import step
+from spark_job.spark.session import on_disk, step
 
 IGNORE = ("spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles")
 LEAST_TASKS = "spark.sql.files.minPartitionNum"  # in how many tasks photos are read, which is how many files they make
@@ -46,12 +45,12 @@ def leniently(spark: SparkSession) -> Iterator[None]:
         spark.conf.unset(LEAST_TASKS)
 
 
-def with_damaged(sources: Sources) -> DataFrame:
-    """The listing, persisted, with a row for each archive that is damaged, empty or refused, and what it still holds.
+def with_damaged(sources: Sources, held: ExitStack) -> DataFrame:
+    """The listing, with a row for each archive that is damaged, empty or refused, and what it still holds.
 
-    Raises what Spark raises where the listing fails for another cause.
+    It is kept on disk until held ends. Raises what Spark raises where the listing fails for another cause.
     """
-    rows, damaged = sources.listing().persist(StorageLevel.DISK_ONLY), list[str]()
+    rows, damaged = on_disk(sources.listing(), held), list[str]()
     if sources.looks.odd:
         try:
             _list(rows)
@@ -60,7 +59,7 @@ def with_damaged(sources: Sources) -> DataFrame:
             damaged = find_damaged(sources.kinds["archive"], sources.looks.odd)
             if not damaged:
                 raise
-            rows = sources.listing().where(~F.col("source").isin(damaged)).persist(StorageLevel.DISK_ONLY)
+            rows = on_disk(sources.listing().where(~F.col("source").isin(damaged)), held)
             _list(rows)
     own = {*damaged, *sources.looks.refused, *sources.looks.empty}
     if not own:
@@ -68,7 +67,7 @@ def with_damaged(sources: Sources) -> DataFrame:
     rows = rows.unionByName(named(_own_rows(rows.sparkSession, sorted(own)), sources.settings))
     if damaged:
         rows = rows.unionByName(_entries_of(sources.kinds["archive"], damaged))
-    return rows.persist(StorageLevel.DISK_ONLY)
+    return on_disk(rows, held)
 
 
 def find_damaged(archives: DataFrame, names: list[str]) -> list[str]:

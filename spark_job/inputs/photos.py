@@ -1,6 +1,7 @@
 """Photos: one row per photo of the inputs, first without its content, then with it."""
 
 import math
+from contextlib import ExitStack
 from functools import reduce
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ DIGESTS = 2  # of 64 bits each
 class Listing(NamedTuple):
     """photos: path, length, modificationTime, group, source and kind of each, once; and what was counted on the way.
 
-    rows: all that the inputs hold, which stays in Spark's cache until it is told otherwise; digest: of the photos and
+    rows: all that the inputs hold; digest: of the photos and
     their groups, whatever their order.
     """
 
@@ -48,14 +49,17 @@ class Listing(NamedTuple):
     skipped_examples: list[str]
 
 
-def list_photos(sources: Sources) -> Listing:
-    """The photos of the inputs, each once, and what else lies there. Raises InputError where one holds no photo."""
+def list_photos(sources: Sources, held: ExitStack) -> Listing:
+    """The photos of the inputs, each once, and what else lies there, kept on disk until held ends.
+
+    Raises InputError where an input holds no photo.
+    """
     holds_photo, looked = sources.holds_photo(), sources.looks
     is_photo = F.col("is_photo")
     keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
     digests = [F.bit_xor(F.when(is_photo, F.xxhash64(F.lit(i), *KEY, "group"))) for i in range(DIGESTS)]
     try:
-        rows = with_damaged(sources)
+        rows = with_damaged(sources, held)
         with step(rows.sparkSession, "count the photos of the inputs"):
             photos, others, distinct, *told = rows.agg(
                 F.count_if(is_photo), F.count_if(~is_photo), keys, *digests, *holds_photo.values()

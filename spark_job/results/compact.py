@@ -3,10 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_job.errors import OutputError
@@ -14,7 +13,7 @@ from spark_job.results.documents import finished_run
 from spark_job.results.standing import NAME
 from spark_job.settings import Settings
 from spark_job.spark.hadoop import FileSystem
-from spark_job.spark.session import compile_for, open_session, step
+from spark_job.spark.session import compile_for, on_disk, open_session, step
 from spark_job.table.checkpoint import ASIDE, damage_named
 from spark_job.table.compact import files_of, merge, names_of, settle
 from spark_job.table.lock import only_run
@@ -109,16 +108,14 @@ def _stale(
     spark: SparkSession, output: FileSystem, rows: DataFrame, settings_id: str
 ) -> Iterator[tuple[DataFrame, Counter[str], Counter[str]]]:
     """The rows that do not count, as stale_rows gives them, and how many they are by file and by reason."""
-    stale = stale_rows(rows, read_table(spark, f"{output.uri}/listing"), settings_id).persist(StorageLevel.DISK_ONLY)
-    try:
+    with ExitStack() as held:
+        stale = on_disk(stale_rows(rows, read_table(spark, f"{output.uri}/listing"), settings_id), held)
         by_file, by_reason = Counter[str](), Counter[str]()
         with step(spark, "find the rows that no longer count"):
             for file, why, count in stale.groupBy("file", "why").count().collect():
                 by_file[file] += count
                 by_reason[why] += count
         yield stale, by_file, by_reason
-    finally:
-        stale.unpersist()  # Spark would take it for the same of the files that are there by then
 
 
 def _remove_stale(output: FileSystem, has_groups: bool) -> Iterator[str]:

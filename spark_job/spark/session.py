@@ -6,14 +6,14 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from py4j.protocol import Py4JError
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkConf, SparkContext, StorageLevel
 from pyspark.java_gateway import ensure_callback_server_started
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.traceback_utils import SCCallSiteSync
 
 from spark_job.settings import Settings
@@ -149,6 +149,17 @@ def open_session(
             with suppress(OSError, Py4JError), warnings.catch_warnings(action="ignore"):
                 started.stop()
                 let_go(SparkContext._gateway)
+
+
+def on_disk(rows: DataFrame, held: ExitStack) -> DataFrame:
+    """Rows that Spark keeps until held ends: later, it would take them for others of the same paths."""
+
+    def forget() -> None:
+        with suppress(OSError, Py4JError):  # of a Java process that has gone
+            rows.unpersist()
+
+    held.callback(forget)
+    return rows.persist(StorageLevel.DISK_ONLY)
 
 
 def compile_for(session: SparkSession, rows: int) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,7 +24,7 @@ def session(spark, settings):
 
 
 def keys(session, settings, *inputs):
-    listing = list_photos(open_inputs(session, list(map(str, inputs)), settings(*inputs)))
+    listing = list_photos(open_inputs(session, list(map(str, inputs)), settings(*inputs)), ExitStack())
     return sorted(tuple(row) for row in listing.photos.select(*KEY).collect())
 
 
@@ -56,7 +57,8 @@ def test_a_table_that_says_size_and_time_is_believed_and_no_store_is_asked(sessi
         tmp_path / "b.parquet",
     )
     found = list_photos(
-        open_inputs(session, [f"{tmp_path}/a.csv", f"{tmp_path}/b.parquet"], settings("none", uri_column="photo"))
+        open_inputs(session, [f"{tmp_path}/a.csv", f"{tmp_path}/b.parquet"], settings("none", uri_column="photo")),
+        ExitStack(),
     )
     told = found.photos.selectExpr("path", "length", "unix_seconds(modificationTime)", "kind").collect()
     assert {tuple(row) for row in told} == {
@@ -78,7 +80,7 @@ def test_of_an_inventory_with_all_versions_the_latest_counts_and_nothing_that_wa
     }
     pq.write_table(pa.table(columns), tmp_path / "inventory.parquet")
     sources = open_inputs(session, [str(tmp_path)], settings("none"))
-    listing = list_photos(sources)
+    listing = list_photos(sources, ExitStack())
     assert [(row.path, row.length) for row in listing.photos.collect()] == [("s3a://b/new.jpg", 1)]
     assert listing.skipped == 1
 

@@ -4,6 +4,7 @@ import re
 import shutil
 import tarfile
 import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,7 +28,7 @@ def session(spark, settings):
 
 def listed(session, *inputs):
     """Path -> length of the photos listed, and the listing."""
-    listing = list_photos(open_inputs(session, list(map(str, inputs)), SETTINGS))
+    listing = list_photos(open_inputs(session, list(map(str, inputs)), SETTINGS), ExitStack())
     rows = listing.photos.collect()
     assert len(rows) == listing.listed
     return {row.path: row.length for row in rows}, listing
@@ -130,7 +131,7 @@ def test_only_the_wanted_photos_are_read(session, tmp_path):
         put(tmp_path / name, name.encode())
     shutil.make_archive(str(tmp_path / "all"), "zip", tmp_path)
     sources = open_inputs(session, [str(tmp_path)], SETTINGS)
-    listing = list_photos(sources)
+    listing = list_photos(sources, ExitStack())
     wanted = listing.photos.where('path rlike "b\'.jpg$"')
     rows = contents(sources, wanted, is_all=False, max_bytes=100)
     assert {row.path: bytes(row.content) for row in rows.collect()} == {
@@ -152,7 +153,7 @@ def test_tables_are_split_between_their_groups_of_rows_while_they_are_encoded(se
         photos = pa.table({"path": [f"{i}/{j}" for j in range(64)], "content": [b"%d" % j * 500 for j in range(64)]})
         pq.write_table(photos, tmp_path / f"{i}.parquet", row_group_size=8)
     sources = open_inputs(session, [str(tmp_path)], SETTINGS)
-    listing = list_photos(sources)
+    listing = list_photos(sources, ExitStack())
     session.conf.set("spark.sql.files.openCostInBytes", "1")  # as if the files were large
     with leniently(session):
         rows = contents(sources, listing.photos, is_all=True, max_bytes=10_000)
