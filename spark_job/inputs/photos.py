@@ -56,14 +56,17 @@ def list_photos(sources: Sources, held: ExitStack) -> Listing:
     """
     holds_photo, looked = sources.holds_photo(), sources.looks
     is_photo = F.col("is_photo")
-    keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
+    # As many hashes as photos are as many keys; of fewer, keys are counted themselves.
+    hashes = F.count_distinct(F.when(is_photo, F.xxhash64(*KEY)))
     digests = [F.bit_xor(F.when(is_photo, F.xxhash64(F.lit(i), *KEY, "group"))) for i in range(DIGESTS)]
     try:
         rows = with_damaged(sources, held)
         with step(rows.sparkSession, "count the photos of the inputs"):
             photos, others, distinct, *told = rows.agg(
-                F.count_if(is_photo), F.count_if(~is_photo), keys, *digests, *holds_photo.values()
+                F.count_if(is_photo), F.count_if(~is_photo), hashes, *digests, *holds_photo.values()
             ).collect()[0]
+            if distinct < photos:
+                distinct = rows.where(is_photo).select(*KEY).distinct().count()
     except (Py4JJavaError, PySparkException) as error:
         raise InputError(f"the inputs cannot be listed: {reason(error)}") from None
     for text, holds in zip(holds_photo, told[DIGESTS:], strict=True):
