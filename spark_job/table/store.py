@@ -99,12 +99,14 @@ def current(listing: DataFrame, rows: DataFrame, *columns: str) -> DataFrame:
 
 
 def outcomes(listing: DataFrame, rows: DataFrame) -> DataFrame:
-    """status, message, processor and decode_ms of that row of each photo, and rows, how many it has; listed: null for
-    photos that have rows and are not of the listing.
+    """status, message, processor and decode_ms of that row of each photo; rows, how many it has; regrouped, whether its
+    group is another than the listing's; listed: null for photos that have rows and are not of the listing.
     """
-    listed = listing.select(*KEY, F.lit(True).alias("listed"))
-    one_each = _one_each(rows, "status", "message", "processor", "decode_ms")
-    return listed.join(one_each, KEY, "full").select(*KEY, "listed", "rows", "row.*")
+    listed = listing.select(*KEY, F.col("group").alias("of"), F.lit(True).alias("listed"))
+    told = ("status", "message", "processor", "decode_ms")
+    joined = listed.join(_one_each(rows, *told, "group"), KEY, "full")
+    regrouped = (~F.col("row.group").eqNullSafe(F.col("of"))).alias("regrouped")
+    return joined.select(*KEY, "listed", "rows", regrouped, *(f"row.{name}" for name in told))
 
 
 def _one_each(rows: DataFrame, *columns: str) -> DataFrame:
