@@ -11,7 +11,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
-from spark_job.inputs.archives import LEAST_TASKS, with_damaged
+from spark_job.inputs.archives import with_damaged
+from spark_job.inputs.files import LEAST_TASKS
 from spark_job.inputs.kinds import ADDRESS, NOT_READ
 from spark_job.inputs.names import hashed
 from spark_job.inputs.sources import Sources
@@ -72,6 +73,7 @@ def list_photos(sources: Sources, held: ExitStack) -> Listing:
     for text, holds in zip(holds_photo, told[DIGESTS:], strict=True):
         if not holds and not any(map(sources.links.leads_elsewhere, sources.roots[text])):
             raise InputError(f"input {text!r} holds no photo: jpg, jpeg, png, webp, bmp, gif, tif or tiff")
+    rows.sparkSession.conf.unset(LEAST_TASKS)
     looked.forget()
     examples = [row.path for row in rows.where(~is_photo).select("path").limit(EXAMPLES).collect()] if others else []
     examples += map(hashed, looked.examples) if sources.settings.hash_paths else looked.examples

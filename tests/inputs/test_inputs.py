@@ -13,7 +13,8 @@ import pytest
 
 from spark_job import Settings
 from spark_job.errors import InputError
-from spark_job.inputs.archives import LEAST_TASKS, leniently
+from spark_job.inputs.archives import leniently
+from spark_job.inputs.files import LEAST_TASKS
 from spark_job.inputs.photos import MIN_PARTITIONS_A_CORE, contents, list_photos, task_count
 from spark_job.inputs.sources import open_inputs
 from spark_job.row import KEY
