@@ -24,10 +24,10 @@ from spark_job.spark.session import step
 MAX_NAMED = 100_000
 # A source of fewer partitions for each core than this is spread over more by a shuffle.
 MIN_PARTITIONS_A_CORE = 8
-# A task is a checkpoint, and costs Spark some 20 ms: neither too many photos nor too few.
+# A task is a checkpoint, and costs Spark some 60 ms of a core: neither too many photos nor too few.
 TASKS_A_CORE = 32
-PHOTOS_A_TASK = (4, 512)
-# The driver keeps an account of each, and each makes a file: of more than ten million photos, tasks are larger.
+PHOTOS_A_TASK = (4, 1024)
+# The driver keeps an account of each, and each makes a file: of more than twenty million photos, tasks are larger.
 MAX_TASKS = 20_000
 EXAMPLES = 3
 DIGESTS = 2  # of 64 bits each
@@ -114,8 +114,7 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
         if not is_all and (kind != "file" or named is None):
             keys = wanted.where(F.col("kind") == kind).select(*KEY)
             part = part.join(keys.hint("broadcast" if photos <= MAX_NAMED else "shuffle_hash"), KEY, "left_semi")
-        if kind != "archive":  # tables are split between their groups of rows
-            fewest = max(fewest, task_count(photos, cores))
+        fewest = max(fewest, task_count(photos, cores))  # tables are split between their groups of rows, archives not
         if kind != "file" and files < MIN_PARTITIONS_A_CORE * cores:
             part = part.repartition(task_count(photos, cores), "path")
         parts.append(part)
