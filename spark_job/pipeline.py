@@ -93,9 +93,10 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
                     account = tally(outcomes(listing.photos, table.rows()))
                 counts = checked(account, outcomes(listing.photos, table.rows()), listing.listed)
             with step(session, f"sum the embeddings of {counts['ok']:,} photos"):
-                faces = current(listing.photos, table.rows(), "faces")
                 # Where the table has a row for each photo and no other, none need be looked for.
-                moments, scatter = total(table.rows() if account.rows == listing.listed else faces)
+                is_current = account.rows == listing.listed and not account.regrouped
+                faces = table.rows() if is_current else current(listing.photos, table.rows(), "faces")
+                moments, scatter = total(faces)
                 check_has_faces(moments, counts)
             group_means = write_groups(output, faces) if settings.group_by != "none" else None
             write_statistics(output, settings, listing.photos, table.rows(), moments, scatter, group_means)

@@ -192,17 +192,18 @@ def test_no_face_at_all_is_an_error_and_writes_no_mean(spark, settings, sample):
 
 def test_a_photo_without_its_one_row_fails_the_run_and_is_named(spark):
     made = [
-        ("a", 1, None, True, "ok", None, "kind", 1.0, 1),
-        ("b", 1, None, True, "empty", "it is", "other", None, 2),
-        ("c", 1, None, True, None, None, None, None, None),
-        ("of another time", 1, None, None, "ok", None, "old", None, 1),
+        ("a", 1, None, True, "ok", None, "kind", 1.0, 1, False),
+        ("b", 1, None, True, "empty", "it is", "other", None, 2, True),
+        ("c", 1, None, True, None, None, None, None, None, True),
+        ("of another time", 1, None, None, "ok", None, "old", None, 1, True),
     ]
     columns = "path string, length long, modificationTime timestamp, listed boolean, status string, message string"
-    rows = spark.createDataFrame(made, f"{columns}, processor string, decode_ms float, rows long")
+    rows = spark.createDataFrame(made, f"{columns}, processor string, decode_ms float, rows long, regrouped boolean")
     with_rows = rows.where("status IS NOT NULL")
     account = tally(with_rows)
     assert checked(account, with_rows, 2)["ok"] == 1
-    assert (account.processors, account.rows, account.unsettled) == (["kind", "other"], 4, 1)
+    assert (account.processors, account.rows) == (["kind", "other"], 4)
+    assert (account.unsettled, account.regrouped) == (1, 1)
     assert account.failures == [("b", "empty", "it is")]
     with pytest.raises(InvariantError, match=r"1 of 3 .*'c'"):
         checked(tally(rows), rows, 3)

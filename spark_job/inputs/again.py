@@ -13,8 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
-from spark_job.inputs.archives import LEAST_TASKS
-from spark_job.inputs.files import open_files
+from spark_job.inputs.files import LEAST_TASKS, open_files
 from spark_job.inputs.kinds import ADDRESS
 from spark_job.inputs.photos import task_count
 from spark_job.inputs.roots import resolve

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType
 
+from spark_job.inputs.files import LEAST_TASKS
 from spark_job.inputs.kinds import DAMAGED
 from spark_job.inputs.looks import local_path
 from spark_job.inputs.names import named
@@ -24,7 +25,6 @@ from spark_job.spark.hadoop import FileSystem, path_of
 from spark_job.spark.session import on_disk, step
 
 IGNORE = ("spark.sql.files.ignoreCorruptFiles", "spark.sql.files.ignoreMissingFiles")
-LEAST_TASKS = "spark.sql.files.minPartitionNum"  # in how many tasks photos are read, which is how many files they make
 OWN = "source string, path string, length long, modified_ms long"
 
 

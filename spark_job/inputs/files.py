@@ -10,6 +10,8 @@ from spark_job.inputs.kinds import ENTRIES, IGNORED, IS_ARCHIVE, IS_PHOTO
 from spark_job.spark.hadoop import AS_IT_IS
 
 STATUS = "org.apache.hadoop.fs.FileStatus"
+LEAST_TASKS = "spark.sql.files.minPartitionNum"  # in how many tasks files are read
+FILES_A_TASK = 10_000  # of a listing: with a task go the names of its files
 
 
 class Files(NamedTuple):
@@ -21,7 +23,7 @@ class Files(NamedTuple):
 
 
 def open_files(spark: SparkSession, roots: list[str]) -> Files:
-    """Spark's binaryFile source over all roots at once."""
+    """Spark's binaryFile source over all roots at once. Sets in how many tasks it is listed."""
     options: dict[str, Any] = {
         "recursiveFileLookup": True,
         "wholeFile": False,  # an archive gives a row for each entry
@@ -30,6 +32,8 @@ def open_files(spark: SparkSession, roots: list[str]) -> Files:
         **AS_IT_IS,
     }
     rows = _load(spark.read.format("binaryFile").options(**options), roots)
+    files = _scan(rows).relation().location().allFiles().size()
+    spark.conf.set(LEAST_TASKS, max(files // FILES_A_TASK, spark.sparkContext.defaultParallelism))
     empty = _empty_files(rows)
     rows = rows.withColumn("source", F.col("_metadata.file_path"))
     is_archive = F.col("source").rlike(IS_ARCHIVE)

@@ -11,7 +11,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_job.errors import InputError
-from spark_job.inputs.archives import LEAST_TASKS, with_damaged
+from spark_job.inputs.archives import with_damaged
+from spark_job.inputs.files import LEAST_TASKS
 from spark_job.inputs.kinds import ADDRESS, NOT_READ
 from spark_job.inputs.names import hashed
 from spark_job.inputs.sources import Sources
@@ -23,10 +24,10 @@ from spark_job.spark.session import step
 MAX_NAMED = 100_000
 # A source of fewer partitions for each core than this is spread over more by a shuffle.
 MIN_PARTITIONS_A_CORE = 8
-# A task is a checkpoint, and costs Spark some 20 ms: neither too many photos nor too few.
+# A task is a checkpoint, and costs Spark some 60 ms of a core: neither too many photos nor too few.
 TASKS_A_CORE = 32
-PHOTOS_A_TASK = (4, 512)
-# The driver keeps an account of each, and each makes a file: of more than ten million photos, tasks are larger.
+PHOTOS_A_TASK = (4, 1024)
+# The driver keeps an account of each, and each makes a file: of more than twenty million photos, tasks are larger.
 MAX_TASKS = 20_000
 EXAMPLES = 3
 DIGESTS = 2  # of 64 bits each
@@ -56,19 +57,23 @@ def list_photos(sources: Sources, held: ExitStack) -> Listing:
     """
     holds_photo, looked = sources.holds_photo(), sources.looks
     is_photo = F.col("is_photo")
-    keys = F.count_distinct(F.when(is_photo, F.struct(*KEY)))
+    # As many hashes as photos are as many keys; of fewer, keys are counted themselves.
+    hashes = F.count_distinct(F.when(is_photo, F.xxhash64(*KEY)))
     digests = [F.bit_xor(F.when(is_photo, F.xxhash64(F.lit(i), *KEY, "group"))) for i in range(DIGESTS)]
     try:
         rows = with_damaged(sources, held)
         with step(rows.sparkSession, "count the photos of the inputs"):
             photos, others, distinct, *told = rows.agg(
-                F.count_if(is_photo), F.count_if(~is_photo), keys, *digests, *holds_photo.values()
+                F.count_if(is_photo), F.count_if(~is_photo), hashes, *digests, *holds_photo.values()
             ).collect()[0]
+            if distinct < photos:
+                distinct = rows.where(is_photo).select(*KEY).distinct().count()
     except (Py4JJavaError, PySparkException) as error:
         raise InputError(f"the inputs cannot be listed: {reason(error)}") from None
     for text, holds in zip(holds_photo, told[DIGESTS:], strict=True):
         if not holds and not any(map(sources.links.leads_elsewhere, sources.roots[text])):
             raise InputError(f"input {text!r} holds no photo: jpg, jpeg, png, webp, bmp, gif, tif or tiff")
+    rows.sparkSession.conf.unset(LEAST_TASKS)
     looked.forget()
     examples = [row.path for row in rows.where(~is_photo).select("path").limit(EXAMPLES).collect()] if others else []
     examples += map(hashed, looked.examples) if sources.settings.hash_paths else looked.examples
@@ -109,8 +114,7 @@ def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) 
         if not is_all and (kind != "file" or named is None):
             keys = wanted.where(F.col("kind") == kind).select(*KEY)
             part = part.join(keys.hint("broadcast" if photos <= MAX_NAMED else "shuffle_hash"), KEY, "left_semi")
-        if kind != "archive":  # tables are split between their groups of rows
-            fewest = max(fewest, task_count(photos, cores))
+        fewest = max(fewest, task_count(photos, cores))  # tables are split between their groups of rows, archives not
         if kind != "file" and files < MIN_PARTITIONS_A_CORE * cores:
             part = part.repartition(task_count(photos, cores), "path")
         parts.append(part)

@@ -73,12 +73,14 @@ def faces_of(rows: DataFrame) -> DataFrame:
 
 def centred(faces: DataFrame, groups: DataFrame) -> DataFrame:
     """Faces with what groups say of their group but for its mean, and centre_distance: how far each is from that."""
-    return with_distance(faces.join(groups, "group"), "centre_distance", "embedding", "mean")
+    joined = faces.join(groups, "group").withColumn("vector", F.col("embedding"))
+    return with_distance(joined, "centre_distance", "vector", "mean")
 
 
 def spreads(rows: DataFrame, means: DataFrame) -> DataFrame:
     """group, spread and medoid."""
-    faces = centred(faces_of(rows), means.select("group", "mean"))
+    faces = faces_of(rows).join(means.select("group", "mean"), "group")
+    faces = with_distance(faces.select("group", "path", "embedding", "mean"), "centre_distance", "embedding", "mean")
     steps = F.sum(F.round(F.col("centre_distance") * STEPS_OF_A_DISTANCE).cast("long"))
     return faces.groupBy("group").agg(
         (steps / STEPS_OF_A_DISTANCE / F.count("*")).alias("spread"),

@@ -85,13 +85,13 @@ def distances(points: Vectors, centres: Vectors) -> Vectors:
 
 
 def with_distance(rows: DataFrame, name: str, column: str, other: str) -> DataFrame:
-    """rows with one more column, the distance of the vectors in two of its columns, in place of the second of them."""
-    schema = rows.drop(other).withColumn(name, F.lit(0.0)).schema
+    """rows with the distance of the vectors in two of its columns in place of these."""
+    schema = rows.drop(column, other).withColumn(name, F.lit(0.0)).schema
 
     def measured(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             apart = distances(vectors(batch.column(column)), vectors(batch.column(other)))
-            yield batch.drop_columns([other]).append_column(name, pa.array(apart))
+            yield batch.drop_columns([column, other]).append_column(name, pa.array(apart))
 
     return rows.mapInArrow(measured, schema)
 

@@ -18,7 +18,8 @@ class Tally(NamedTuple):
 
     counts: how many have each status, None where they have no row; first: status, path and message of the first of each
     status, by path; processors: the kinds that their rows were made on; rows: how many the table holds; unsettled: how
-    many photos have none that says what is in them, and are tried again by the next run.
+    many photos have none that says what is in them, and are tried again by the next run; regrouped: how many have a row
+    that says another group.
     """
 
     counts: Counter[str | None]
@@ -26,6 +27,7 @@ class Tally(NamedTuple):
     processors: list[str]
     rows: int
     unsettled: int
+    regrouped: int
 
     @property
     def unread(self) -> int:
@@ -48,6 +50,7 @@ def tally(outcomes: DataFrame) -> Tally:
             F.count("*").alias("photos"),
             F.sum("rows").alias("rows"),
             F.count_if(F.col("decode_ms").isNull()).alias("unsettled"),
+            F.count_if("regrouped").alias("regrouped"),
             first.alias("first"),
         )
         .collect()
@@ -61,6 +64,7 @@ def tally(outcomes: DataFrame) -> Tally:
         sorted({row.processor for row in listed if row.processor}),
         sum(row.rows or 0 for row in found),
         sum(row.unsettled for row in listed),
+        sum(row.regrouped for row in listed),
     )
 
 

@@ -16,10 +16,10 @@ from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from spark_job.errors import OutputError
-from spark_job.inputs.archives import LEAST_TASKS
+from spark_job.inputs.files import LEAST_TASKS
 from spark_job.spark.hadoop import FileSystem, path_of
 from spark_job.spark.session import compile_for, step
-from spark_job.table.store import BY_TASK, PHOTOS, read_photos
+from spark_job.table.store import BY_TASK, PHOTOS, ROW_GROUPS, read_photos
 
 WORK = ".compact"
 MANIFEST = f"{WORK}/manifest.json"
@@ -113,7 +113,7 @@ def _written(output: FileSystem, rows: DataFrame, count: int, expected: int) -> 
     spark.conf.set("spark.sql.files.openCostInBytes", "0")
     spark.conf.set(LEAST_TASKS, str(count))
     with step(spark, f"write {expected:,} rows into {count:,} files"):
-        rows.coalesce(count).observe(seen, *_sums(rows.columns)).write.options(**BY_TASK).parquet(folder)
+        rows.coalesce(count).observe(seen, *_sums(rows.columns)).write.options(**BY_TASK, **ROW_GROUPS).parquet(folder)
     names = [name for name in FileSystem(spark, folder).names() if name.endswith(".parquet")]
     with step(spark, f"read {expected:,} rows again"):
         found = read_photos(spark, folder).agg(*_sums(rows.columns)).collect()[0].asDict()

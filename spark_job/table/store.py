@@ -17,6 +17,8 @@ from spark_job.spark.hadoop import AS_IT_IS, FileSystem, reason
 VERIFY = {"parquet.page.verify-checksum.enabled": "true"}
 # An option of Spark's writers: what a task has written is there when the task ends, and not when the job does.
 BY_TASK = {"mapreduce.fileoutputcommitter.algorithm.version": "2"}
+# A task that reads the table has the embeddings of a whole group of rows in Java's memory: by default, 128 MB of them.
+ROW_GROUPS = {"parquet.block.size": str(16 * 2**20)}
 PHOTOS = "photos"
 
 
@@ -57,7 +59,7 @@ class PhotosTable:
     def append(self, rows: DataFrame) -> None:
         """Run the job that makes the rows, and keep those of each task as it ends."""
         try:
-            rows.write.mode("append").options(**BY_TASK).parquet(self._folder.uri)
+            rows.write.mode("append").options(**BY_TASK, **ROW_GROUPS).parquet(self._folder.uri)
         except (Py4JJavaError, PySparkException) as error:
             raise OutputError(f"the photos cannot be encoded into {self._folder.uri}: {reason(error)}") from None
 
@@ -99,12 +101,14 @@ def current(listing: DataFrame, rows: DataFrame, *columns: str) -> DataFrame:
 
 
 def outcomes(listing: DataFrame, rows: DataFrame) -> DataFrame:
-    """status, message, processor and decode_ms of that row of each photo, and rows, how many it has; listed: null for
-    photos that have rows and are not of the listing.
+    """status, message, processor and decode_ms of that row of each photo; rows, how many it has; regrouped, whether its
+    group is another than the listing's; listed: null for photos that have rows and are not of the listing.
     """
-    listed = listing.select(*KEY, F.lit(True).alias("listed"))
-    one_each = _one_each(rows, "status", "message", "processor", "decode_ms")
-    return listed.join(one_each, KEY, "full").select(*KEY, "listed", "rows", "row.*")
+    listed = listing.select(*KEY, F.col("group").alias("of"), F.lit(True).alias("listed"))
+    told = ("status", "message", "processor", "decode_ms")
+    joined = listed.join(_one_each(rows, *told, "group"), KEY, "full")
+    regrouped = (~F.col("row.group").eqNullSafe(F.col("of"))).alias("regrouped")
+    return joined.select(*KEY, "listed", "rows", regrouped, *(f"row.{name}" for name in told))
 
 
 def _one_each(rows: DataFrame, *columns: str) -> DataFrame:

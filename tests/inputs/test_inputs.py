@@ -13,7 +13,8 @@ import pytest
 
 from spark_job import Settings
 from spark_job.errors import InputError
-from spark_job.inputs.archives import LEAST_TASKS, leniently
+from spark_job.inputs.archives import leniently
+from spark_job.inputs.files import LEAST_TASKS
 from spark_job.inputs.photos import MIN_PARTITIONS_A_CORE, contents, list_photos, task_count
 from spark_job.inputs.sources import open_inputs
 from spark_job.row import KEY
@@ -144,7 +145,7 @@ def test_only_the_wanted_photos_are_read(session, tmp_path):
 
 
 def test_tasks_are_some_for_each_core_and_never_more_than_the_driver_can_keep_count_of():
-    counts = {1: 1, 40: 10, 13_233: 65, 10**6: 1954, 10**7: 19_532, 10**9: 20_000}
+    counts = {1: 1, 40: 10, 13_233: 65, 10**6: 977, 10**7: 9766, 10**9: 20_000}
     assert {photos: task_count(photos, 2) for photos in counts} == counts
 
 
@@ -162,6 +163,20 @@ def test_tables_are_split_between_their_groups_of_rows_while_they_are_encoded(se
     assert len(sizes) > MIN_PARTITIONS_A_CORE * 2
     assert max(sizes) < 64
     assert session.conf.get(LEAST_TASKS, None) is None, "what is read afterwards is read in few tasks"
+
+
+def test_an_archive_is_a_task_of_its_own_where_that_is_not_of_too_few_photos(session, tmp_path):
+    for i in range(MIN_PARTITIONS_A_CORE * 2):
+        with zipfile.ZipFile(tmp_path / f"{i}.zip", "w") as file:
+            for j in range(8):
+                file.writestr(f"{j}.jpg", b"photo")
+    sources = open_inputs(session, [str(tmp_path)], SETTINGS)
+    listing = list_photos(sources)
+    session.conf.set("spark.sql.files.openCostInBytes", "1")  # as if the archives were large
+    with leniently(session):
+        rows = contents(sources, listing.photos, is_all=True, max_bytes=10_000)
+        sizes = [size for size in rows.rdd.glom().map(len).collect() if size]
+    assert sizes == [8] * MIN_PARTITIONS_A_CORE * 2
 
 
 @pytest.mark.parametrize("name", ["missing", "missing*.jpg", "notes.txt", "empty", "archive.zip", "t.parquet"])

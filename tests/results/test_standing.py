@@ -100,6 +100,10 @@ def test_what_is_missing_or_changed_is_made_anew(spark, kept):
 def test_other_photos_other_groups_and_other_settings_give_other_results(spark, kept):
     chosen, first = kept
     photos = Path(chosen.inputs[0])
+    all_in_one = run(dataclasses.replace(chosen, group_by=r"([^/]+)/[^/]+/[^/]+$"), spark)
+    assert (all_in_one.encoded, all_in_one.mean_sha256) == (0, first.mean_sha256)
+    assert [row.group for row in spark.read.parquet(f"{chosen.output}/groups").collect()] == [photos.name]
+
     (photos / "biden").rename(photos / "joe")
     assert run(chosen, spark).mean_sha256 == first.mean_sha256
     groups = {row.group for row in spark.read.parquet(f"{chosen.output}/groups").collect()}

@@ -32,6 +32,7 @@ UNSEEN = (
     f"spark.executorEnv.PYTHONPATH={ROOT}:{Path(__file__).parent}",
 )
 RUNS = "first run", "rerun"
+PROCESSES = "java", "python", "driver", "worker"  # driver: the two before it, together
 Figures = dict[str, Any]
 
 
@@ -84,7 +85,7 @@ def _figures(run: Watched, output: Path) -> Figures:
         "seconds": run.samples[-1].at - run.samples[0].at,
         "cpu_s": run.samples[-1].cpu_s,
         "read_bytes": run.samples[-1].read,
-        "peaks_mib": {name: round(run.peak(name) / MIB) for name in ("java", "python", "worker")},
+        "peaks_mib": {name: round(run.peak(name) / MIB) for name in PROCESSES},
         "output_files": len(files),
         "output_bytes": sum(files),
         "mean_sha256": run.result["mean_sha256"],
@@ -117,7 +118,7 @@ def _lines(runs: list[Figures]) -> dict[str, list[float]]:
         **taken("cpu_s"),
         "CPU ms a photo": [run["cpu_s"] / run["rows"] * 1e3 for run in runs],
         "bytes read for each of the input": [run["read_bytes"] / run["input_bytes"] for run in runs],
-        **{f"{of}, at most, MiB": [run["peaks_mib"][of] for run in runs] for of in ("java", "python", "worker")},
+        **{f"{of}, at most, MiB": [run["peaks_mib"][of] for run in runs] for of in PROCESSES},
         "files written": [run["output_files"] for run in runs],
         "MB written": [run["output_bytes"] / 1e6 for run in runs],
     }

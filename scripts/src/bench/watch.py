@@ -31,6 +31,10 @@ class Sample(NamedTuple):
     cpu_s: float
     read: int
 
+    @property
+    def driver(self) -> int:
+        return self.java + self.python
+
 
 class Taken(NamedTuple):
     """What a step takes."""
