@@ -171,7 +171,7 @@ def test_an_archive_is_a_task_of_its_own_where_that_is_not_of_too_few_photos(ses
             for j in range(8):
                 file.writestr(f"{j}.jpg", b"photo")
     sources = open_inputs(session, [str(tmp_path)], SETTINGS)
-    listing = list_photos(sources)
+    listing = list_photos(sources, ExitStack())
     session.conf.set("spark.sql.files.openCostInBytes", "1")  # as if the archives were large
     with leniently(session):
         rows = contents(sources, listing.photos, is_all=True, max_bytes=10_000)
