@@ -85,13 +85,16 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
                     table.append(encode(photos, settings, models, gauges.statuses))
         clock.append(time.monotonic())
 
-        if not found:
+        if found:
+            gauges.settle(found.photos)
+        else:
             with step(session, "count the photos by status"):
                 account = tally(outcomes(listing.photos, table.rows()))
                 if account.unread:
                     account_for_unread(sources, listing, table, settings, models)
                     account = tally(outcomes(listing.photos, table.rows()))
                 counts = checked(account, outcomes(listing.photos, table.rows()), listing.listed)
+                gauges.settle(counts)
             with step(session, f"sum the embeddings of {counts['ok']:,} photos"):
                 # Where the table has a row for each photo and no other, none need be looked for.
                 is_current = account.rows == listing.listed and not account.regrouped
@@ -105,7 +108,6 @@ def run(settings: Settings, spark: SparkSession | None = None, console: Console 
             if not account.unsettled:
                 keep(output, basis(output, made, listing.digest), found)
 
-        gauges.settle(found.photos)
         result = Result(
             settings=settings,
             settings_id=identity,

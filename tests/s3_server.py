@@ -11,7 +11,7 @@ from s3 import s3_server
 from spark_job.spark.hadoop import FileSystem
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # Hadoop keeps for a bucket the endpoint that it first had
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
     """A server with the buckets photos and results: see s3_server."""
     if not list((SPARK / "jars").glob("hadoop-aws-*.jar")):

@@ -255,7 +255,7 @@ def test_the_failures_are_told_in_the_words_of_the_code():
         "Spark's Java process ended, perhaps for want of memory",
         "the photos cannot be encoded into",
         "cannot be written to",
-        "another run is writing to",
+        "another run or compaction is writing to",
         "of the files in",
         "run again with --repair",
         "an executor has other model files than the driver",
