@@ -73,8 +73,7 @@ def faces_of(rows: DataFrame) -> DataFrame:
 
 def centred(faces: DataFrame, groups: DataFrame) -> DataFrame:
     """Faces with what groups say of their group but for its mean, and centre_distance: how far each is from that."""
-    joined = faces.join(groups, "group").withColumn("vector", F.col("embedding"))
-    return with_distance(joined, "centre_distance", "vector", "mean")
+    return with_distance(faces.join(groups, "group"), "centre_distance", "embedding", "mean", keep=True)
 
 
 def spreads(rows: DataFrame, means: DataFrame) -> DataFrame:

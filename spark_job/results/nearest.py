@@ -84,14 +84,15 @@ def distances(points: Vectors, centres: Vectors) -> Vectors:
     return apart
 
 
-def with_distance(rows: DataFrame, name: str, column: str, other: str) -> DataFrame:
-    """rows with the distance of the vectors in two of its columns in place of these."""
-    schema = rows.drop(column, other).withColumn(name, F.lit(0.0)).schema
+def with_distance(rows: DataFrame, name: str, column: str, other: str, keep: bool = False) -> DataFrame:
+    """rows with the distance of the vectors in two of its columns in place of these. keep: the first of them, too."""
+    replaced = [other] if keep else [column, other]
+    schema = rows.drop(*replaced).withColumn(name, F.lit(0.0)).schema
 
     def measured(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             apart = distances(vectors(batch.column(column)), vectors(batch.column(other)))
-            yield batch.drop_columns([column, other]).append_column(name, pa.array(apart))
+            yield batch.drop_columns(replaced).append_column(name, pa.array(apart))
 
     return rows.mapInArrow(measured, schema)
 
