@@ -36,11 +36,9 @@ DIGESTS = 2  # of 64 bits each
 class Listing(NamedTuple):
     """photos: path, length, modificationTime, group, source and kind of each, once; and what was counted on the way.
 
-    rows: all that the inputs hold; digest: of the photos and
-    their groups, whatever their order.
+    digest: of the photos and their groups, whatever their order.
     """
 
-    rows: DataFrame
     photos: DataFrame
     listed: int
     digest: str
@@ -81,7 +79,7 @@ def list_photos(sources: Sources, held: ExitStack) -> Listing:
     once = wanted if photos == distinct else wanted.dropDuplicates(KEY)
     digest = "-".join(map(str, (photos, distinct, *told[:DIGESTS])))
     skipped = others + looked.others + looked.outside
-    return Listing(rows, once, distinct, digest, photos - distinct, sources.links.twice(), skipped, examples)
+    return Listing(once, distinct, digest, photos - distinct, sources.links.twice(), skipped, examples)
 
 
 def contents(sources: Sources, wanted: DataFrame, is_all: bool, max_bytes: int) -> DataFrame:

@@ -8,7 +8,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from py4j.protocol import Py4JJavaError
@@ -16,10 +15,10 @@ from py4j.protocol import Py4JJavaError
 from spark_job.results.documents import write_document
 from spark_job.results.moments import Moments
 from spark_job.spark.hadoop import FileSystem
+from spark_job.spark.session import PACKAGE
 
 NAME = "standing.json"
 FILES = ("photos", "listing", "groups", "statistics.json")
-PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class Found(NamedTuple):

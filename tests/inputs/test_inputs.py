@@ -149,17 +149,24 @@ def test_tasks_are_some_for_each_core_and_never_more_than_the_driver_can_keep_co
     assert {photos: task_count(photos, 2) for photos in counts} == counts
 
 
+def sizes_of_tasks(session, folder):
+    """How many photos each task of an encoding has, where files are large."""
+    sources = open_inputs(session, [str(folder)], SETTINGS)
+    listing = list_photos(sources, ExitStack())
+    session.conf.set("spark.sql.files.openCostInBytes", "1")  # as if they were
+    with leniently(session):
+        rows = contents(sources, listing.photos, is_all=True, max_bytes=10_000)
+        sizes = [size for size in rows.rdd.glom().map(len).collect() if size]
+    assert sum(sizes) == listing.listed
+    return sizes
+
+
 def test_tables_are_split_between_their_groups_of_rows_while_they_are_encoded(session, tmp_path):
     for i in range(MIN_PARTITIONS_A_CORE * 2):
         photos = pa.table({"path": [f"{i}/{j}" for j in range(64)], "content": [b"%d" % j * 500 for j in range(64)]})
         pq.write_table(photos, tmp_path / f"{i}.parquet", row_group_size=8)
-    sources = open_inputs(session, [str(tmp_path)], SETTINGS)
-    listing = list_photos(sources, ExitStack())
-    session.conf.set("spark.sql.files.openCostInBytes", "1")  # as if the files were large
-    with leniently(session):
-        rows = contents(sources, listing.photos, is_all=True, max_bytes=10_000)
-        sizes = [size for size in rows.rdd.glom().map(len).collect() if size]
-    assert sum(sizes) == listing.listed == 64 * MIN_PARTITIONS_A_CORE * 2
+    sizes = sizes_of_tasks(session, tmp_path)
+    assert sum(sizes) == 64 * MIN_PARTITIONS_A_CORE * 2
     assert len(sizes) > MIN_PARTITIONS_A_CORE * 2
     assert max(sizes) < 64
     assert session.conf.get(LEAST_TASKS, None) is None, "what is read afterwards is read in few tasks"
@@ -170,13 +177,7 @@ def test_an_archive_is_a_task_of_its_own_where_that_is_not_of_too_few_photos(ses
         with zipfile.ZipFile(tmp_path / f"{i}.zip", "w") as file:
             for j in range(8):
                 file.writestr(f"{j}.jpg", b"photo")
-    sources = open_inputs(session, [str(tmp_path)], SETTINGS)
-    listing = list_photos(sources, ExitStack())
-    session.conf.set("spark.sql.files.openCostInBytes", "1")  # as if the archives were large
-    with leniently(session):
-        rows = contents(sources, listing.photos, is_all=True, max_bytes=10_000)
-        sizes = [size for size in rows.rdd.glom().map(len).collect() if size]
-    assert sizes == [8] * MIN_PARTITIONS_A_CORE * 2
+    assert sizes_of_tasks(session, tmp_path) == [8] * MIN_PARTITIONS_A_CORE * 2
 
 
 @pytest.mark.parametrize("name", ["missing", "missing*.jpg", "notes.txt", "empty", "archive.zip", "t.parquet"])
