@@ -239,7 +239,6 @@ def killed_at(change, by_halves):
         yield died_of
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("drop_stale", "by_halves"), [(False, False), (True, False), (False, True)])
 def test_wherever_it_is_killed_readers_a_run_and_another_compaction_find_each_row_once(
     spark, made, fresh, tmp_path, monkeypatch, drop_stale, by_halves
@@ -266,7 +265,6 @@ def test_wherever_it_is_killed_readers_a_run_and_another_compaction_find_each_ro
     assert {name for name, *_ in states} == set(HALVES if by_halves else CHANGES)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("moment", [merging.WORK, merging.MANIFEST])
 def test_kill_9_of_a_compaction_changes_no_result(spark, finished, fresh, moment):
     output = Path(finished.output)

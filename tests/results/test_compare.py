@@ -109,7 +109,6 @@ def two(outputs, tmp_path):
     return [shutil.copytree(outputs / name, tmp_path / name, copy_function=shutil.copy2).as_posix() for name in "ab"]
 
 
-@pytest.mark.slow
 def test_a_result_is_the_same_as_itself(two, capsys):
     assert main(["compare", two[0], f"file:{two[0]}"]) == 0
     assert capsys.readouterr().out.startswith("same: ")

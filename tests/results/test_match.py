@@ -32,7 +32,6 @@ def gallery(made, tmp_path):
     return Path(shutil.copy(made / "new.jpg", tmp_path)), Path(shutil.copytree(made / "out", tmp_path / "out"))
 
 
-@pytest.mark.slow
 def test_a_new_photo_is_nearest_to_the_group_of_its_person(gallery):
     held_out, output = gallery
     found = match([str(held_out)], str(output))

@@ -56,7 +56,6 @@ def judged(spark, collection, tmp_path_factory):
     return folder, found, {row.path: row for row in rows.collect()}, rows.schema
 
 
-@pytest.mark.slow
 def test_a_row_has_the_leave_one_out_distance_of_numpy_and_the_nearest_other_group(judged, collection):
     _, found, rows, schema = judged
     assert [field.name for field in schema] == list(COLUMNS)

@@ -42,7 +42,6 @@ def finished(made, tmp_path):
     return dataclasses.replace(made, output=str(shutil.copytree(made.output, tmp_path / "out")))
 
 
-@pytest.mark.slow
 def test_what_is_current_is_the_photos_of_the_latest_run_each_by_its_row_of_its_settings(spark, finished, photos):
     with reading(finished.output) as output:
         rows = output.current("status", "faces")

@@ -31,7 +31,6 @@ def others(spark, tmp_path_factory):
     return write_output(spark, tmp_path_factory.mktemp("others"), faces)
 
 
-@pytest.mark.slow
 def test_two_folders_of_one_person_are_the_pairs_of_an_output(spark, halves, capsys):
     found = overlap(halves, spark=spark)
     means = {row.group: np.array(row["mean"]) for row in spark.read.parquet(f"{halves}/groups").collect()}
@@ -50,7 +49,6 @@ def test_two_folders_of_one_person_are_the_pairs_of_an_output(spark, halves, cap
     assert re.search(r"<b>\\n +│ 6 +│ b +│ 6", told)
 
 
-@pytest.mark.slow
 def test_a_person_of_one_output_in_another_is_found_by_any_name(spark, halves, others):
     found = overlap(halves, others, spark=spark)
     assert [tuple(pair.values())[:4] for pair in found["pairs"]] == [("c", 12, "who", 8)]

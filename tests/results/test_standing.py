@@ -77,7 +77,6 @@ def touched(output: Path) -> None:
     os.utime(next((output / "photos").glob("*.parquet")), (1, 1))
 
 
-@pytest.mark.slow
 def test_what_is_missing_or_changed_is_made_anew(spark, kept):
     chosen, first = kept
     output = Path(chosen.output)
@@ -96,7 +95,6 @@ def test_what_is_missing_or_changed_is_made_anew(spark, kept):
     assert jobs(spark) - before <= JOBS, "and stands from then on"
 
 
-@pytest.mark.slow
 def test_other_photos_other_groups_and_other_settings_give_other_results(spark, kept):
     chosen, first = kept
     photos = Path(chosen.inputs[0])
@@ -117,7 +115,6 @@ def test_other_photos_other_groups_and_other_settings_give_other_results(spark, 
     assert run(chosen, spark).groups == 2
 
 
-@pytest.mark.slow
 def test_a_photo_that_is_tried_again_by_each_run_lets_nothing_stand(spark, kept):
     chosen, _ = kept
     (Path(chosen.inputs[0]) / "nowhere.jpg").symlink_to("nothing")

@@ -133,7 +133,6 @@ def test_a_resumed_run_shows_what_earlier_runs_did_and_adds_its_own(spark):
     assert (told["photos_per_second"], told["seconds_left"]) == (2, 18)
 
 
-@pytest.mark.slow
 def test_in_the_end_the_gauges_are_the_figures_of_the_result(watched):
     photos = json.loads(Path(watched.result.output.removeprefix("file:"), "mean.json").read_text())["photos"]
     assert {status: watched.after[f"status_{status}"] for status in STATUSES} == {s: photos[s] for s in STATUSES}

@@ -132,7 +132,6 @@ def suspects(faces: pd.DataFrame, vectors: np.ndarray, output: str) -> dict[str,
     return figures
 
 
-@pytest.mark.slow
 def test_every_figure_is_that_of_the_rows(page, rows, numbers):
     known = expected(rows, numbers.output)
     for name, values in known.items():

@@ -65,7 +65,6 @@ def opened(browser, files) -> Iterator[Any]:
     assert asked == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_one_small_file_whose_policy_lets_nothing_else_in(opened, files, name):
     page = opened(name)

@@ -58,7 +58,6 @@ def of_files(spark, face_photos, tmp_path_factory) -> str:
     return settings.output
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tgz", "zip", "parquet", "named.parquet"])
 def test_photos_of_an_archive_or_a_table_give_the_same_mean_face_as_files(spark, face_photos, of_files, tmp_path, kind):
     settings = finished(spark, pack(face_photos, tmp_path, kind), tmp_path / "out")
