@@ -182,7 +182,8 @@ class FileSystem:
 
     def replace_file(self, name: str, content: bytes) -> None:
         """Write a file whole: a reader sees the old one or the new one."""
-        new, path = self._path(f".{name}.new"), self._path(name)
+        folder, base = posixpath.split(name)
+        new, path = self._path(posixpath.join(folder, f".{base}.new")), self._path(name)
         if self._fs.hasPathCapability(path, WHOLE_ON_CLOSE):  # where a rename is a copy and a removal
             self._write(self._fs.create(path, True), content)
             return

@@ -85,9 +85,11 @@ def bytes_of(path):
 
 def test_small_files_become_one_with_every_row_and_then_there_is_nothing_to_do(spark, finished, fresh, capsys):
     before, files = rows_of(finished.output), len(parts(finished.output))
+    names = set(Path(finished.output).iterdir())
     done = compact(finished.output, spark=spark)
     assert (done["files"], done["rows"]["kept"]) == ({"before": files, "after": 1}, len(before))
     assert rows_of(finished.output) == before
+    assert set(Path(finished.output).iterdir()) == names
     (merged,) = parts(finished.output)
     assert main(["compact", finished.output]) == 0
     assert f"nothing to merge: 1 file of {merged.stat().st_size / 1e6:,.1f} MB" in capsys.readouterr().out
