@@ -7,6 +7,7 @@ hog_plan the levels, hog_kernels all that is done with pixels, hog_code what is 
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import dlib
 import numpy as np
@@ -22,6 +23,7 @@ NOTED = 4096  # windows; where there are more, the photo is looked at once more
 Scan = Callable[[NDArray[np.uint8], int], list[tuple[float, list[int]]]]
 
 
+@cache
 def compiled_hog() -> Finder:
     """(image uint8 (rows, columns, 3) RGB, upsample) -> faces and their scores, the surest first, as dlib finds them.
 

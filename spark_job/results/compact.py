@@ -7,10 +7,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from spark_job.errors import OutputError
+from spark_job.inputs.addresses import UNKNOWN
+from spark_job.inputs.stores import GONE
 from spark_job.results.documents import finished_run
 from spark_job.results.standing import NAME
+from spark_job.row import KEY
 from spark_job.settings import Settings
 from spark_job.spark.hadoop import FileSystem
 from spark_job.spark.session import compile_for, on_disk, open_session, step
@@ -92,7 +96,9 @@ def _compacted(spark: SparkSession, output: FileSystem, run: dict[str, Any] | No
     if run is None:
         merge(output, rows, files)
     else:
-        with _stale(spark, output, rows, run["settings_id"]) as (stale, by_file, dropped):
+        listing = read_table(spark, f"{output.uri}/listing")
+        _check_answered(output.uri, rows.where(F.col("settings_id") == run["settings_id"]), listing)
+        with _stale(spark, rows, listing, run["settings_id"]) as (stale, by_file, dropped):
             kept -= dropped.total()
             if kept != run["listed"]:
                 raise OutputError(
@@ -103,13 +109,23 @@ def _compacted(spark: SparkSession, output: FileSystem, run: dict[str, Any] | No
     return {"kept": kept, **{why: dropped[why] for why in REASONS}}
 
 
+def _check_answered(uri: str, rows: DataFrame, listing: DataFrame) -> None:
+    """Raise OutputError where the latest run could not learn which version of a photo is there, or whether one is."""
+    unknown = rows.where(f"length = {UNKNOWN[0]} AND status = 'unreadable' AND message != '{GONE}'").select(*KEY)
+    if found := unknown.join(listing, KEY, "left_semi").limit(1).collect():
+        raise OutputError(
+            f"of photos that the latest run into {uri} could not ask its store for ({found[0].path}, say), nobody "
+            "knows which rows are stale: run it again when the store answers, or take them out of its table"
+        )
+
+
 @contextmanager
 def _stale(
-    spark: SparkSession, output: FileSystem, rows: DataFrame, settings_id: str
+    spark: SparkSession, rows: DataFrame, listing: DataFrame, settings_id: str
 ) -> Iterator[tuple[DataFrame, Counter[str], Counter[str]]]:
     """The rows that do not count, as stale_rows gives them, and how many they are by file and by reason."""
     with ExitStack() as held:
-        stale = on_disk(stale_rows(rows, read_table(spark, f"{output.uri}/listing"), settings_id), held)
+        stale = on_disk(stale_rows(rows, listing, settings_id), held)
         by_file, by_reason = Counter[str](), Counter[str]()
         with step(spark, "find the rows that no longer count"):
             for file, why, count in stale.groupBy("file", "why").count().collect():

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from spark_job import run
-from spark_job.errors import InputError
+from spark_job import compact, run
+from spark_job.errors import InputError, OutputError
 from spark_job.inputs.photos import list_photos
 from spark_job.inputs.sources import open_inputs
 from spark_job.row import KEY
@@ -134,6 +134,12 @@ def test_what_cannot_be_read_is_a_row_that_says_why_and_is_tried_again(spark, se
     (photos / "gone.jpg").write_bytes(b"nothing")
     again = run(chosen, spark)
     assert (again.encoded, again.photos["unsupported"]) == (9, result.photos["unsupported"] + 1)
+    with pytest.raises(OutputError, match=r"could not ask its store for \(\S+obama.jpg, say\)"):
+        compact(chosen.output, drop_stale=True, spark=spark)
+    table.write_text("\n".join(["uri,size,modificationTime", *lines]))
+    assert (
+        run(chosen, spark).photos["listed"] == compact(chosen.output, drop_stale=True, spark=spark)["rows"]["kept"] == 9
+    )
 
 
 @pytest.mark.slow

@@ -110,10 +110,11 @@ def _lines(runs: list[Figures]) -> dict[str, list[float]]:
     steps = dict.fromkeys(step for run in runs for step in run["steps"])
 
     def taken(what: str) -> dict[str, list[float]]:
-        return {f"  {step}": [run["steps"].get(step, {}).get(what, 0) for run in runs] for step in steps}
+        return {f"  {step}, {what}": [run["steps"].get(step, {}).get(what, 0) for run in runs] for step in steps}
 
     return {
         "seconds": [run["seconds"] for run in runs],
+        **taken("seconds"),
         "CPU seconds": [run["cpu_s"] for run in runs],
         **taken("cpu_s"),
         "CPU ms a photo": [run["cpu_s"] / run["rows"] * 1e3 for run in runs],
