@@ -1,6 +1,7 @@
 """What the tests share: one Spark session a process, and the real photos of the sample."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,13 +14,15 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-from helpers import ROOT, alone, made_once
+from helpers import ROOT, SPARK, alone, made_once, wait_for
 from numpy.typing import NDArray
 from PIL import Image
 from pyspark.sql import SparkSession
 
 from spark_job import Result, Settings, run
 from spark_job.cache import folders
+from spark_job.spark.classes import sharing
+from spark_job.spark.java import java_program
 from spark_job.spark.session import spark_session
 
 # A law has no deadline: how long an example takes is the machine's affair.
@@ -155,7 +158,7 @@ def faces(sample: Path) -> list[NDArray[np.uint8]]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _cache(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Models made by this run, and not those of the user; Java's classes may be the user's."""
     with alone(tmp_path_factory, "cache") as shared:
         models = shared / "cache"
@@ -165,7 +168,20 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
                 (models / archive.name).symlink_to(archive)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACEMEAN_CACHE", str(models))
+        is_first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+        if is_first and any(item.get_closest_marker("slow") for item in request.session.items):
+            keep_classes(request.getfixturevalue("face_photos"), shared / "classes")
         yield
+
+
+def keep_classes(photos: Path, output: Path) -> None:
+    """Have Java write its classes, where the user has none: else each command does, and takes three times as long."""
+    java = java_program()
+    if java is None or sharing(java, SPARK / "jars", records=False).options:
+        return
+    command = [sys.executable, "-m", "spark_job", "run", str(photos), "--output", str(output), "--group-by=parent"]
+    subprocess.run([*command, "--detector=hog", "--conf=spark.ui.port=0", "--quiet"], cwd=ROOT, check=True)
+    wait_for(lambda: sharing(java, SPARK / "jars", records=False).options, "Java has written its classes")
 
 
 @pytest.fixture(scope="session")

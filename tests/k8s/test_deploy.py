@@ -33,7 +33,7 @@ def cluster(tmp_path, monkeypatch):
         "/photos": str(tmp_path / "photos"),
         "/results": str(tmp_path / "results"),
     }
-    with node(tmp_path, places, str(tmp_path / "models")) as one:
+    with node(tmp_path, places, os.environ["FACEMEAN_CACHE"]) as one:
         one.places["k8s://https://kubernetes.default.svc:443"] = f"k8s://{one.url}"
         monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path, one.url))
         monkeypatch.setenv("PATH", path_to("kubectl"))

@@ -1,6 +1,7 @@
 """The Job of k8s/, as kustomize builds it: its driver's own arguments, with executors that are processes."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -63,7 +64,7 @@ def job_node(objects: list[dict[str, Any]], folder: Path, photos: Path) -> Itera
         "/photos": str(photos),
         "/results": str(folder / "results"),
     }
-    with node(folder, places, str(folder / "models")) as one:
+    with node(folder, places, os.environ["FACEMEAN_CACHE"]) as one:
         one.places["k8s://https://kubernetes.default.svc:443"] = f"k8s://{one.url}"
         for found in objects:
             if found["kind"] == "ConfigMap":

@@ -257,8 +257,8 @@ def test_wherever_it_is_killed_readers_a_run_and_another_compaction_find_each_ro
             break
         states += died_of
         assert current(killed) == before, died_of
-        run_again = dataclasses.replace(made, output=str(shutil.copytree(killed, tmp_path / f"{change}-run")))
-        again = run(run_again, spark)
+        copied = shutil.copytree(killed, tmp_path / f"{change}-run")
+        again = run(dataclasses.replace(made, output=str(copied), group_by="none"), spark)  # in half the time
         assert (again.mean_sha256, again.encoded) == (fresh.mean_sha256, 0), died_of
         compact(str(killed), drop_stale, spark)
         assert rows_of(killed) == rows_of(undisturbed), died_of

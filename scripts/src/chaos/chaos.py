@@ -122,6 +122,8 @@ def disturb(fault: Fault, photos: Path, scratch: Path, deadline: float) -> Seen:
     output, strikes, wrong, runs = scratch / "out", list(fault.strikes), list[str](), 0
     arguments = ["run", str(photos), *fault.more(scratch), f"--output={output}"]
     settings = ["--detector=hog", "--upsample=1", "--max-failed=1", "--quiet", "--conf=spark.ui.enabled=false"]
+    # As conf/ has it for executors on clusters: most of what these do is to start.
+    settings += ["--conf=spark.executor.extraJavaOptions=-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"]
     command = [sys.executable, "-m", "spark_job", *arguments, *settings]
     repair = False
     while time.monotonic() < deadline:
