@@ -36,8 +36,11 @@ FAST = {"detector": "hog", "max_failed": 1.0}
 # Jitters, so that a run on a cluster takes some seconds without many photos.
 SLOWLY = {"detector": "hog", "jitters": 10}
 COPIES = 5
-# A session of hundreds of runs keeps the code that Spark and Java make for them: by default, that of a few.
-KEPT = ("spark.sql.codegen.cache.maxEntries=5000", "spark.driver.defaultJavaOptions=-XX:ReservedCodeCacheSize=240m")
+# A session of hundreds of runs keeps the code that Spark and Java make for them, by default that of a few, and a heap.
+KEPT = (
+    "spark.sql.codegen.cache.maxEntries=5000",
+    "spark.driver.defaultJavaOptions=-XX:ReservedCodeCacheSize=240m -Xms512m",
+)
 LONGEST = (
     "test_chaos",
     "test_pipeline",

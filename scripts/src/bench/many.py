@@ -66,13 +66,13 @@ def main() -> int:
 
 def measured(scratch: Path, shape: str, rows: int, chosen: argparse.Namespace) -> Iterator[Figures]:
     """The figures of a run over so many photos, and of another with nothing to do."""
-    folder, output = write(shape, scratch / "photos", rows, chosen.bytes, max(chosen.groups, 1)), scratch / "out"
-    held = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    photos, output = write(shape, scratch / "photos", rows, chosen.bytes, max(chosen.groups, 1)), scratch / "out"
+    held = sum(path.stat().st_size for path in (scratch / "photos").rglob("*") if path.is_file())
     options = [f"--conf={pair}" for pair in (*UNSEEN, *chosen.conf)]
     options += ["--group-by", "parent"] if chosen.groups else []
     for name in RUNS:
         print(f"{shape}, {rows:,} photos, {name}", file=sys.stderr, flush=True)
-        run = watched(folder, output, options)
+        run = watched(photos, output, options)
         yield {"shape": shape, "rows": rows, "run": name, "input_bytes": held, **_figures(run, output)}
         shutil.rmtree(f"{output}.events")
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 ARCHIVES, A_TABLE_FILE = 100, 100_000
 NEIGHBOURS = ((".json", b'{"caption": "a face, as a data set tells of it"}'), (".cls", b"7"))
 NOISE = np.random.default_rng(1).integers(0, 256, 2**22, np.uint8).tobytes()
+LIST = "photos.txt"
 MODIFIED_US = 1_700_000_000_000_000
 COLUMNS = pa.schema(
     {"path": pa.string(), "length": pa.int64(), "modificationTime": pa.timestamp("us", "UTC"), "content": pa.binary()}
@@ -29,10 +30,10 @@ def photos(rows: int, size: int, groups: int) -> Iterator[tuple[str, bytes]]:
 
 
 def write(shape: str, folder: Path, rows: int, size: int, groups: int) -> Path:
-    """Write a collection of a shape (of WRITERS) into a new folder, which is the input of a run."""
+    """Write a collection of a shape (of WRITERS) into a new folder; gives the input of a run: it, or a list in it."""
     folder.mkdir()
     WRITERS[shape](folder, photos(rows, size, groups), rows)
-    return folder
+    return folder / LIST if shape == "list" else folder
 
 
 def _tables(folder: Path, photos: Iterator[tuple[str, bytes]], rows: int) -> None:
@@ -75,6 +76,11 @@ def _files(folder: Path, photos: Iterator[tuple[str, bytes]], rows: int) -> None
         path.write_bytes(photo)
 
 
+def _list(folder: Path, some: Iterator[tuple[str, bytes]], rows: int) -> None:
+    _files(folder, some, rows)
+    (folder / LIST).write_text("".join(f"{path.relative_to(folder)}\n" for path in sorted(folder.glob("*/*.jpg"))))
+
+
 def _shares(rows: int) -> list[int]:
     """How many of the rows each archive holds."""
     archives = min(ARCHIVES, rows)
@@ -98,4 +104,5 @@ WRITERS = {
     "tgz": partial(_tars, suffix=".tgz", create=partial(gzip.open, compresslevel=1)),
     "zip": _zips,
     "files": _files,
+    "list": _list,
 }

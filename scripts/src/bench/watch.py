@@ -55,13 +55,13 @@ class Watched(NamedTuple):
         return max(getattr(sample, of) for sample in self.samples)
 
 
-def watched(folder: Path, output: Path, options: list[str]) -> Watched:
-    """Run facemean over a folder. Ends this process where it fails."""
+def watched(photos: Path, output: Path, options: list[str]) -> Watched:
+    """Run facemean over an input. Ends this process where it fails."""
     events = output.with_name(f"{output.name}.events")
     events.mkdir()
     conf = ("spark.ui.port=0", "spark.eventLog.enabled=true", "spark.eventLog.compress=false",
             f"spark.eventLog.dir={events.as_uri()}")  # fmt: skip
-    command = [sys.executable, "-m", "spark_job", "run", folder, "--output", output, "--detector", "hog"]
+    command = [sys.executable, "-m", "spark_job", "run", photos, "--output", output, "--detector", "hog"]
     samples, rows, counted = list[Sample](), [0], dict[tuple[int, float], tuple[float, int]]()
     with subprocess.Popen(
         [*command, *options, *(f"--conf={pair}" for pair in conf)], cwd=ROOT, stderr=subprocess.PIPE, text=True
