@@ -33,7 +33,8 @@ def nearest_other(points: DataFrame, keys: Sequence[str], groups: DataFrame) -> 
     other group.
     """
     schema = StructType([*points.select(*keys).schema, *FOUND])
-    blocks, others = _block_count(points), _block_count(groups)
+    blocks = _block_count(points)
+    others = blocks if groups is points else _block_count(groups)
     left = points.withColumn("i", _block(blocks, *keys)).withColumn("j", F.explode(_numbers(others)))
     right = _as_others(groups).withColumn("j", _block(others, "other")).withColumn("i", F.explode(_numbers(blocks)))
     found = _by_blocks(left, right, _nearest_of_blocks(keys), schema)
