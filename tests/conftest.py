@@ -183,8 +183,9 @@ def keep_classes(photos: Path, output: Path) -> None:
     if java is None or sharing(java, SPARK / "jars", records=False).options:
         return
     command = [sys.executable, "-m", "spark_job", "run", str(photos), "--output", str(output), "--group-by=parent"]
-    subprocess.run([*command, "--detector=hog", "--conf=spark.ui.port=0", "--quiet"], cwd=ROOT, check=True)
-    wait_for(lambda: sharing(java, SPARK / "jars", records=False).options, "Java has written its classes")
+    subprocess.run([*command, "--detector=hog", "--conf=spark.ui.port=0", "--quiet"], cwd=ROOT, check=False)
+    with suppress(AssertionError):  # it only saves time
+        wait_for(lambda: sharing(java, SPARK / "jars", records=False).options, "Java has written its classes", 60)
 
 
 @pytest.fixture(scope="session")
