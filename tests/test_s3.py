@@ -181,23 +181,25 @@ def test_a_second_run_in_the_bucket_is_refused_and_a_dead_ones_lock_is_taken(out
 def test_a_reader_of_a_result_that_is_replaced_sees_the_old_one_or_the_new_one_or_that_it_changed(output):
     contents = [bytes([65 + i]) * 200_000 for i in range(12)]
     output.replace_file("mean.json", contents[0])
-    seen, told, done = [], [], threading.Event()
+    seen, told, done = set(), [], threading.Event()
 
     def read() -> None:
         while not done.is_set():
             try:
-                seen.append(output.read("mean.json"))
+                seen.add(output.read("mean.json"))
             except Py4JJavaError as error:
                 told.append(reason(error))
 
     reader = threading.Thread(target=read)
     reader.start()
-    for content in contents[1:]:
-        output.replace_file("mean.json", content)  # in the middle of a read, since there is always one
-        wait_for(lambda content=content: content in seen, "the new one is read")
-    done.set()
-    reader.join()
-    assert set(seen) <= set(contents)
+    try:
+        for content in contents[1:]:
+            output.replace_file("mean.json", content)  # in the middle of a read, since there is always one
+            wait_for(lambda content=content: content in seen, "the new one is read")
+    finally:
+        done.set()
+        reader.join()
+    assert seen <= set(contents)
     assert all("Status Code: 412" in text or "changed" in text for text in told)
 
 

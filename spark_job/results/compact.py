@@ -112,7 +112,9 @@ def _compacted(spark: SparkSession, output: FileSystem, run: dict[str, Any] | No
 def _check_answered(uri: str, rows: DataFrame, listing: DataFrame) -> None:
     """Raise OutputError where the latest run could not learn which version of a photo is there, or whether one is."""
     unknown = rows.where(f"length = {UNKNOWN[0]} AND status = 'unreadable' AND message != '{GONE}'").select(*KEY)
-    if found := unknown.join(listing, KEY, "left_semi").limit(1).collect():
+    with step(rows.sparkSession, "look for photos whose store did not answer"):
+        found = unknown.join(listing, KEY, "left_semi").limit(1).collect()
+    if found:
         raise OutputError(
             f"of photos that the latest run into {uri} could not ask its store for ({found[0].path}, say), nobody "
             "knows which rows are stale: run it again when the store answers, or take them out of its table"

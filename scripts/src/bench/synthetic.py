@@ -76,8 +76,8 @@ def _files(folder: Path, photos: Iterator[tuple[str, bytes]], rows: int) -> None
         path.write_bytes(photo)
 
 
-def _list(folder: Path, some: Iterator[tuple[str, bytes]], rows: int) -> None:
-    _files(folder, some, rows)
+def _list(folder: Path, photos: Iterator[tuple[str, bytes]], rows: int) -> None:
+    _files(folder, photos, rows)
     (folder / LIST).write_text("".join(f"{path.relative_to(folder)}\n" for path in sorted(folder.glob("*/*.jpg"))))
 
 
