@@ -4,6 +4,7 @@ A runtime is a function of at most BATCH chips, uint8 (n, 150, 150, 3) RGB, to f
 """
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ def onnx(_gpu: int) -> Network:
 
 def openvino(_gpu: int) -> Network:
     """OpenVINO on one core, bfloat16. Raises ModelError on a processor that has none: it would be float32 unasked."""
+    # Where this package is there, each import of OpenVINO forks a process that reports it to its maker; without it, none.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino as ov
 
     if not flags() & set(BFLOAT16):

@@ -131,10 +131,12 @@ def open_session(
 ) -> Iterator[SparkSession]:
     """A session with the properties that a run needs.
 
-    spark: the caller's; without it, the process's active one, and only without that a new one. The new one is stopped
-    at the end, another goes on running and keeps its properties. records: as of spark_session.
+    spark: the caller's; without it, the one that this process has, and only without that a new one. The new one is
+    stopped at the end, another goes on running and keeps its properties. records: as of spark_session.
     """
     theirs = spark or SparkSession.getActiveSession()
+    if theirs is None and SparkContext._active_spark_context is not None:  # active is what this thread made so
+        theirs = SparkSession.builder.getOrCreate()
     started = theirs or spark_session(settings, records)
     try:
         session = started.newSession()
