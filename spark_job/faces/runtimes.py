@@ -35,7 +35,7 @@ def onnx(_gpu: int) -> Network:
 
 def openvino(_gpu: int) -> Network:
     """OpenVINO on one core, bfloat16. Raises ModelError on a processor that has none: it would be float32 unasked."""
-    # Where this package is there, each import of OpenVINO forks a process that reports it to its maker; without it, none.
+    # Where this package is there, each import of OpenVINO forks a process that reports it to its maker.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino as ov
 
