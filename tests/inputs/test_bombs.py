@@ -157,6 +157,7 @@ def test_a_size_that_is_written_oddly_hides_nothing_behind_it(tmp_path, before):
     assert "2,147,483,648 bytes" in refusal(path)
 
 
+@pytest.mark.slow
 def test_spark_steps_over_odd_sizes_as_the_look_does(spark, settings, tmp_path):
     for i, before in enumerate(ODD_SIZES):
         (tmp_path / f"{i}.tar").write_bytes(before + entry("after.jpg", b"00000000000\0") + bytes(1024))

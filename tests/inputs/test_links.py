@@ -169,6 +169,7 @@ def test_an_input_whose_photos_another_one_lists_is_no_mistake_and_one_without_p
             listed(session, *(tmp_path / name for name in inputs))
 
 
+@pytest.mark.slow
 def test_the_plan_says_how_many_photos_came_by_several_paths(spark, settings, photos, capsys):
     (photos / "again").symlink_to("biden")
     run(settings(photos), spark, Console())

@@ -78,6 +78,7 @@ def test_what_did_not_change_is_not_reported_as_configured(cluster):
         assert (words.count("configured"), words.count("unchanged")) == (0, unchanged), done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "event", "says"),
     [
@@ -106,6 +107,7 @@ def test_a_driver_that_cannot_start_is_told_and_taken_back(cluster, status, even
     assert not [path for path in cluster.objects if "/jobs/" in path or "/pods/" in path]
 
 
+@pytest.mark.slow
 def test_a_job_whose_pods_are_refused_says_why(cluster):
     cluster.makes_pods = False
     about = {"kind": "Job", "name": "facemean"}

@@ -158,6 +158,7 @@ def test_a_damaged_file_is_named_and_nothing_changed(spark, finished):
     assert parts(finished.output) == before
 
 
+@pytest.mark.slow
 def test_files_come_out_of_about_the_target_and_those_that_are_large_stay(spark, tmp_path, monkeypatch):
     monkeypatch.setattr(merging, "SMALL_BYTES", 100_000)
     monkeypatch.setattr(merging, "TARGET_BYTES", 300_000)

@@ -48,6 +48,7 @@ def written(cache: Path) -> Iterator[Path]:
     return (path for path in cache.glob("java-*.jsa") if is_whole(path))
 
 
+@pytest.mark.slow
 def test_java_leaves_its_classes_to_the_next_start_and_says_nothing(cache: Path) -> None:
     first = started()
     assert (first.stdout.strip(), first.stderr) == ("", "")

@@ -15,6 +15,7 @@ def parts(output: str) -> list[Path]:
     return sorted(Path(output, "photos").glob("part-*.parquet"), key=lambda part: part.stat().st_size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "text", "flip"])
 def test_a_damaged_file_is_named_and_repair_sets_it_aside(spark, done, undisturbed, damage):
     part = parts(done.output)[-1]

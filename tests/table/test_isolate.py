@@ -95,6 +95,7 @@ def test_no_child_is_left_behind():
     assert not children()
 
 
+@pytest.mark.slow
 def test_a_child_ends_with_its_parent(tmp_path):
     """A worker that is killed leaves nothing that runs on."""
     told = tmp_path / "pid"
