@@ -137,6 +137,7 @@ def test_folders_are_listed_whole_but_those_of_which_something_is_not(tmp_path):
     assert sorted(links(tmp_path).to_list()) == whole
 
 
+@pytest.mark.slow
 def test_an_input_and_a_link_to_it_count_once(session, tmp_path):
     put(tmp_path / "photos" / "a.jpg")
     put(tmp_path / "photos" / "in" / "b.jpg")

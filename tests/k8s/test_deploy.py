@@ -70,6 +70,7 @@ def test_the_readmes_commands_end_in_a_mean(cluster, tmp_path, face_photos):
     assert json.loads((tmp_path / "results" / "out" / "mean.json").read_text())["count"] == 6
 
 
+@pytest.mark.slow
 def test_what_did_not_change_is_not_reported_as_configured(cluster):
     cluster.makes_pods = False
     for overlay, unchanged in (("files", 0), ("minikube", 3), ("minikube", 13), ("submit", 11)):
@@ -120,6 +121,7 @@ def test_a_job_whose_pods_are_refused_says_why(cluster):
     assert "exceeded quota: team" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Job", "SparkApplication"])
 def test_a_second_deploy_runs_once_more(cluster, tmp_path, kind):
     cluster.makes_pods = False

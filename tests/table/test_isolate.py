@@ -69,6 +69,7 @@ def test_native_crashes_and_exits_are_told_from_each_other():
     assert last == 6
 
 
+@pytest.mark.slow
 def test_native_code_that_hangs_with_pythons_lock_is_ended():
     started = time.monotonic()
     hung, after = answers(["hang", 1], timeout_s=1)

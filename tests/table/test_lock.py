@@ -33,6 +33,7 @@ def test_a_second_run_is_refused_and_told_who_holds_the_output(output, lock):
         pass
 
 
+@pytest.mark.slow
 def test_the_lock_of_a_killed_process_holds_nobody_up(output, spark, settings, face_photos):
     held = subprocess.Popen(
         [sys.executable, "-c", HOLD + "time.sleep(600)", Path(output.local_path) / NAME], stdout=subprocess.PIPE
