@@ -31,52 +31,69 @@ def ahead(
 ) -> Iterator[list[tuple[T, A | PhotoError]]]:
     """Each item with what work says of it, some at a time and in any order; a PhotoError where it raised one.
 
-    work: of an item and its deadline (by time.monotonic), in a thread, which is left to itself where it takes longer.
+    work: of an item and its deadline (by time.monotonic), in one of a few threads, which is left to itself, and another
+    begun, where it takes longer.
     size: bytes that an item holds when it is there. Raises InputError where nothing comes any more, and what else work
     raises.
     """
-    done = SimpleQueue[tuple[int, A | BaseException]]()
+    todo, done = SimpleQueue[tuple[int, T, float] | None](), SimpleQueue[tuple[int, A | BaseException]]()
     running, ready = dict[int, tuple[T, float]](), list[tuple[T, A | PhotoError]]()
-    numbers, rest, late = count(), iter(items), 0
+    numbers, rest, hung = count(), iter(items), set[int]()
     following = next(rest, None)
+    threads = late = held = 0
 
-    def begin(number: int, item: T, deadline: float) -> None:
-        try:
-            done.put((number, work(item, deadline)))
-        except BaseException as error:
-            done.put((number, error))
+    def serve() -> None:
+        while asked := todo.get():
+            number, item, deadline = asked
+            try:
+                done.put((number, work(item, deadline)))
+            except BaseException as error:
+                done.put((number, error))
 
-    def has_room(item: T) -> bool:
-        held = [size(held) for held, _ in (*running.values(), *ready)]
-        return len(running) < AT_ONCE and (not held or sum(held) + size(item) <= MAX_BYTES)
-
-    while running or ready or following is not None:
-        while following is not None and has_room(following):
-            number, deadline = next(numbers), time.monotonic() + timeout_s
-            running[number] = following, deadline
-            Thread(target=begin, args=(number, following, deadline), daemon=True).start()
-            following = next(rest, None)
-        for number, answer in _answers(done, running, timeout_s) if running else ():
-            if number not in running:  # given up, and come after all
-                continue
-            if isinstance(answer, BaseException) and not isinstance(answer, PhotoError):
-                raise answer
-            late = late + 1 if isinstance(answer, LateError) else 0
-            ready.append((running.pop(number)[0], answer))
-        if late >= TOO_MANY_LATE:
-            raise InputError(f"no store answers: of {late} photos in a row none came; of the last, {ready[-1][1]}")
-        if len(ready) >= AT_ONCE or not running:
-            yield ready
-            ready = []
+    try:
+        while running or ready or following is not None:
+            while (
+                following is not None and len(running) < AT_ONCE and (not held or held + size(following) <= MAX_BYTES)
+            ):
+                number, deadline = next(numbers), time.monotonic() + timeout_s
+                running[number] = following, deadline
+                held += size(following)
+                if threads < len(running) + len(hung):
+                    Thread(target=serve, daemon=True).start()
+                    threads += 1
+                todo.put((number, following, deadline))
+                following = next(rest, None)
+            for number, answer in _answers(done, running, hung, timeout_s) if running else ():
+                if isinstance(answer, BaseException) and not isinstance(answer, PhotoError):
+                    raise answer
+                late = late + 1 if isinstance(answer, LateError) else 0
+                ready.append((running.pop(number)[0], answer))
+            if late >= TOO_MANY_LATE:
+                raise InputError(f"no store answers: of {late} photos in a row none came; of the last, {ready[-1][1]}")
+            if len(ready) >= AT_ONCE or not running:
+                yield ready
+                ready, held = [], sum(size(item) for item, _ in running.values())
+    finally:
+        for _ in range(threads):
+            todo.put(None)
 
 
 def _answers(
-    done: SimpleQueue[tuple[int, A | BaseException]], running: dict[int, tuple[T, float]], timeout_s: float
+    done: SimpleQueue[tuple[int, A | BaseException]],
+    running: dict[int, tuple[T, float]],
+    hung: set[int],
+    timeout_s: float,
 ) -> list[tuple[int, A | BaseException]]:
-    """The next that is there, or those whose time is over."""
-    wait_s = min(deadline for _, deadline in running.values()) - time.monotonic()
+    """The next that is there, or those whose time is over: hung, until they come after all."""
+    first_deadline = next(iter(running.values()))[1]
     try:
-        return [done.get(timeout=max(wait_s, 0))]
+        number, answer = done.get(timeout=max(first_deadline - time.monotonic(), 0))
     except Empty:
         now = time.monotonic()
-        return [(number, LateError(timeout_s)) for number, (_, deadline) in running.items() if deadline <= now]
+        over = [number for number, (_, deadline) in running.items() if deadline <= now]
+        hung.update(over)
+        return [(number, LateError(timeout_s)) for number in over]
+    if number in hung:
+        hung.remove(number)
+        return []
+    return [(number, answer)]
