@@ -8,7 +8,7 @@ grows with the photos is on the driver.
 import functools
 import posixpath
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +24,9 @@ from spark_job.settings import Settings
 
 # Columns by their names without case and _: those of facemean, and of S3 Inventory in Parquet and CSV.
 SIZES, TIMES = ("length", "size"), ("modificationtime", "lastmodifieddate")
+ASKED_TOGETHER = (
+    16  # batches of Spark's, of 64 photos each: at the end of what is asked for together, few are under way
+)
 UNKNOWN = -1, 0  # length and time (us) of a photo of which nobody says them
 # Any bucket that the run's keys may read. Of other file systems, only what lies beside the table: who writes it would
 # choose from all that a machine holds.
@@ -113,7 +116,7 @@ def _ask_all(properties: Properties, timeout_s: float, batches: Iterable[pa.Reco
     def ask_one(item: tuple[int, str], deadline: float) -> tuple[int, int]:
         return patiently(lambda: ask(opened, item[1]), deadline, timeout_s)
 
-    for batch in batches:
+    for batch in _larger(batches):
         wanted = zip(batch["name"].to_pylist(), batch["is_photo"].to_pylist(), strict=True)
         items = ((i, name) for i, (name, is_photo) in enumerate(wanted) if is_photo and name is not None)
         told = dict.fromkeys(range(len(batch)), UNKNOWN)
@@ -128,6 +131,13 @@ def _ask_all(properties: Properties, timeout_s: float, batches: Iterable[pa.Reco
         yield pa.RecordBatch.from_arrays(
             [columns.get(field.name, batch[field.name]) for field in batch.schema], schema=batch.schema
         )
+
+
+def _larger(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer batches."""
+    batches = iter(batches)
+    while some := list(islice(batches, ASKED_TOGETHER)):
+        yield from pa.Table.from_batches(some).combine_chunks().to_batches()
 
 
 def with_contents(batches: Iterable[list[Photo]], properties: Properties, timeout_s: float) -> Iterator[list[Photo]]:
