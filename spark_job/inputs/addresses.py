@@ -107,7 +107,8 @@ def _is_latest(table: DataFrame, known: dict[str, str]) -> Column:
 def _asked(rows: DataFrame, timeout_s: float) -> DataFrame:
     """The rows, with length and modificationTime as the stores say them; UNKNOWN where they do not."""
     ask_all = functools.partial(_ask_all, store_properties(rows.sparkSession), timeout_s)
-    return rows.mapInArrow(ask_all, rows.schema)
+    cores = rows.sparkSession.sparkContext.defaultParallelism
+    return rows.repartition(cores, "path").mapInArrow(ask_all, rows.schema)  # a list is a file or two
 
 
 def _ask_all(properties: Properties, timeout_s: float, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
