@@ -27,7 +27,7 @@ def show(uri: str, master: str | None = None, conf: tuple[str, ...] = ()) -> dic
         if run is None:
             raise OutputError(f"{uri} has no run.json: it is no output of facemean run, or of an earlier version's")
         rows = output.current("status", "message")
-        shown = {"output": uri, "failures": _first_failures(rows)}
+        shown = {"output": uri.rstrip("/"), "failures": _first_failures(rows)}
         if mean and (mean["started"], mean["settings_id"]) == (run["started"], run["settings_id"]):
             return {**mean, **shown, "state": "finished"}
         return {**run, **shown, **_progress(run, rows, output)}

@@ -18,9 +18,10 @@ def test_a_finished_run_is_shown_as_it_showed_itself(spark, settings, photos, ca
     (photos / "notes.jpg").write_text("no photo")
     chosen = settings(photos, group_by="parent")
     result = run(chosen, spark)
-    assert main(["show", chosen.output]) == 0
+    assert main(["show", f"{chosen.output}/"]) == 0
     told = capsys.readouterr().out
-    for line in (f"mean of 6 faces: sha256 {result.mean_sha256}", "groups/ (2)", "notes.jpg: its bytes are not of a"):
+    where = f"\n{chosen.output}/mean.json, mean.npy, photos/, groups/ (2)\n"
+    for line in (f"mean of 6 faces: sha256 {result.mean_sha256}", where, "notes.jpg: its bytes are not of a"):
         assert line in told
     assert main(["show", f"file:{chosen.output}", "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
