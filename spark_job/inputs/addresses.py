@@ -24,9 +24,7 @@ from spark_job.settings import Settings
 
 # Columns by their names without case and _: those of facemean, and of S3 Inventory in Parquet and CSV.
 SIZES, TIMES = ("length", "size"), ("modificationtime", "lastmodifieddate")
-ASKED_TOGETHER = (
-    16  # batches of Spark's, of 64 photos each: at the end of what is asked for together, few are under way
-)
+ASKED_TOGETHER = 16  # batches of 64 photos: where those that are asked for together end, few are under way
 UNKNOWN = -1, 0  # length and time (us) of a photo of which nobody says them
 # Any bucket that the run's keys may read. Of other file systems, only what lies beside the table: who writes it would
 # choose from all that a machine holds.

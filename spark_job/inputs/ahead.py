@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from spark_job.errors import InputError, PhotoError
 
@@ -36,64 +36,77 @@ def ahead(
     size: bytes that an item holds when it is there. Raises InputError where nothing comes any more, and what else work
     raises.
     """
-    todo, done = SimpleQueue[tuple[int, T, float] | None](), SimpleQueue[tuple[int, A | BaseException]]()
-    running, ready = dict[int, tuple[T, float]](), list[tuple[T, A | PhotoError]]()
-    numbers, rest, hung = count(), iter(items), set[int]()
-    following = next(rest, None)
-    threads = late = held = 0
-
-    def serve() -> None:
-        while asked := todo.get():
-            number, item, deadline = asked
-            try:
-                done.put((number, work(item, deadline)))
-            except BaseException as error:
-                done.put((number, error))
-
+    threads, rest = _Threads(work, timeout_s), iter(items)
+    ready, following, late, held = list[tuple[T, A | PhotoError]](), next(rest, None), 0, 0
     try:
-        while running or ready or following is not None:
-            while (
-                following is not None and len(running) < AT_ONCE and (not held or held + size(following) <= MAX_BYTES)
-            ):
-                number, deadline = next(numbers), time.monotonic() + timeout_s
-                running[number] = following, deadline
+        while threads.running or ready or following is not None:
+            while following is not None and len(threads.running) < AT_ONCE:
+                if held and held + size(following) > MAX_BYTES:
+                    break
                 held += size(following)
-                if threads < len(running) + len(hung):
-                    Thread(target=serve, daemon=True).start()
-                    threads += 1
-                todo.put((number, following, deadline))
+                threads.begin(following)
                 following = next(rest, None)
-            for number, answer in _answers(done, running, hung, timeout_s) if running else ():
+            for item, answer in threads.answers():
                 if isinstance(answer, BaseException) and not isinstance(answer, PhotoError):
                     raise answer
                 late = late + 1 if isinstance(answer, LateError) else 0
-                ready.append((running.pop(number)[0], answer))
+                ready.append((item, answer))
             if late >= TOO_MANY_LATE:
                 raise InputError(f"no store answers: of {late} photos in a row none came; of the last, {ready[-1][1]}")
-            if len(ready) >= AT_ONCE or not running:
+            if len(ready) >= AT_ONCE or not threads.running:
                 yield ready
-                ready, held = [], sum(size(item) for item, _ in running.values())
+                ready, held = [], sum(size(item) for item, _ in threads.running.values())
     finally:
-        for _ in range(threads):
-            todo.put(None)
+        threads.end()
 
 
-def _answers(
-    done: SimpleQueue[tuple[int, A | BaseException]],
-    running: dict[int, tuple[T, float]],
-    hung: set[int],
-    timeout_s: float,
-) -> list[tuple[int, A | BaseException]]:
-    """The next that is there, or those whose time is over: hung, until they come after all."""
-    first_deadline = next(iter(running.values()))[1]
-    try:
-        number, answer = done.get(timeout=max(first_deadline - time.monotonic(), 0))
-    except Empty:
-        now = time.monotonic()
-        over = [number for number, (_, deadline) in running.items() if deadline <= now]
-        hung.update(over)
-        return [(number, LateError(timeout_s)) for number in over]
-    if number in hung:
-        hung.remove(number)
-        return []
-    return [(number, answer)]
+class _Threads(Generic[T, A]):
+    """Threads that go on from item to item: as many as are under way, and those that hang. See ahead.
+
+    running: number -> item and deadline, the first first.
+    """
+
+    def __init__(self, work: Callable[[T, float], A], timeout_s: float) -> None:
+        self.running = dict[int, tuple[T, float]]()
+        self._work, self._timeout_s = work, timeout_s
+        self._todo = SimpleQueue[tuple[int, T, float] | None]()
+        self._done = SimpleQueue[tuple[int, A | BaseException]]()
+        self._numbers, self._started, self._hung = count(), 0, set[int]()
+
+    def begin(self, item: T) -> None:
+        number, deadline = next(self._numbers), time.monotonic() + self._timeout_s
+        self.running[number] = item, deadline
+        if self._started < len(self.running) + len(self._hung):
+            Thread(target=self._serve, daemon=True).start()
+            self._started += 1
+        self._todo.put((number, item, deadline))
+
+    def answers(self) -> list[tuple[T, A | BaseException]]:
+        """The next that is there, or those whose time is over; none where what was given up has come after all."""
+        if not self.running:
+            return []
+        first_deadline = next(iter(self.running.values()))[1]
+        try:
+            number, answer = self._done.get(timeout=max(first_deadline - time.monotonic(), 0))
+        except Empty:
+            now = time.monotonic()
+            over = [number for number, (_, deadline) in self.running.items() if deadline <= now]
+            self._hung.update(over)
+            return [(self.running.pop(number)[0], LateError(self._timeout_s)) for number in over]
+        if number in self._hung:
+            self._hung.remove(number)
+            return []
+        return [(self.running.pop(number)[0], answer)]
+
+    def end(self) -> None:
+        """Have each thread end when it is done."""
+        for _ in range(self._started):
+            self._todo.put(None)
+
+    def _serve(self) -> None:
+        while asked := self._todo.get():
+            number, item, deadline = asked
+            try:
+                self._done.put((number, self._work(item, deadline)))
+            except BaseException as error:
+                self._done.put((number, error))

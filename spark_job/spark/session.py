@@ -135,7 +135,7 @@ def open_session(
     stopped at the end, another goes on running and keeps its properties. records: as of spark_session.
     """
     theirs = spark or SparkSession.getActiveSession()
-    if theirs is None and SparkContext._active_spark_context is not None:  # active is what this thread made so
+    if theirs is None and SparkContext._active_spark_context is not None:  # it is active in the thread that made it
         theirs = SparkSession.builder.getOrCreate()
     started = theirs or spark_session(settings, records)
     try:
