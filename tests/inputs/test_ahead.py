@@ -76,7 +76,7 @@ def test_threads_go_on_with_the_next_and_end_with_the_last():
             ends.wait(60)
         return item
 
-    assert len(together(ahead(work, range(1000), 1))) == 1000
+    assert len(together(ahead(work, range(1000), 3))) == 1000
     assert len(workers) <= AT_ONCE + 3, "those that hang, and as many as are under way beside them"
     assert sum(worker.is_alive() for worker in workers) >= 3
     ends.set()
