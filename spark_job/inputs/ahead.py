@@ -50,9 +50,9 @@ def ahead(
                 if isinstance(answer, BaseException) and not isinstance(answer, PhotoError):
                     raise answer
                 late = late + 1 if isinstance(answer, LateError) else 0
+                if late == TOO_MANY_LATE:
+                    raise InputError(f"no store answers: of {late} photos in a row none came; of the last, {answer}")
                 ready.append((item, answer))
-            if late >= TOO_MANY_LATE:
-                raise InputError(f"no store answers: of {late} photos in a row none came; of the last, {ready[-1][1]}")
             if len(ready) >= AT_ONCE or not threads.running:
                 yield ready
                 ready, held = [], sum(size(item) for item, _ in threads.running.values())
@@ -63,6 +63,7 @@ def ahead(
 class _Threads(Generic[T, A]):
     """Threads that go on from item to item: as many as are under way, and those that hang. See ahead.
 
+    An executor of concurrent.futures has no place for another thread where one hangs, and waits for it in the end.
     running: number -> item and deadline, the first first.
     """
 

@@ -97,7 +97,7 @@ def test_where_none_comes_any_more_the_task_ends(late):
         raise LateError(0.1, "SLOW_DOWN")
 
     taken = []
-    with pytest.raises(InputError, match=r"no store answers: of \d+ photos in a row none came"):
+    with pytest.raises(InputError, match=rf"no store answers: of {TOO_MANY_LATE} photos in a row none came"):
         together(ahead(work, (taken.append(i) or i for i in range(10_000)), 0.1))
     ends.set()
     assert len(taken) < 4 * TOO_MANY_LATE
