@@ -35,7 +35,8 @@ def onnx(_gpu: int) -> Network:
 
 def openvino(_gpu: int) -> Network:
     """OpenVINO on one core, bfloat16. Raises ModelError on a processor that has none: it would be float32 unasked."""
-    # Where this package is there, each import of OpenVINO forks a process that reports it to its maker.
+    # With this package, each import of OpenVINO forks a process that reports it to its maker, and its own way out is a
+    # file in the user's home. None is how Python says that a module is not there; OpenVINO then has an empty one.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino as ov
 
