@@ -186,7 +186,7 @@ def keep_classes(photos: Path, output: Path) -> None:
     if java is None or sharing(java, SPARK / "jars", records=False).options:
         return
     command = [sys.executable, "-m", "spark_job", "run", str(photos), "--output", str(output), "--group-by=parent"]
-    subprocess.run([*command, "--detector=hog", "--conf=spark.ui.port=0", "--quiet"], cwd=ROOT, check=False)
+    subprocess.run([*command, "--detector=hog", "--conf=spark.ui.port=0", "--quiet"], cwd=ROOT, check=True)
     with suppress(AssertionError):  # it only saves time
         wait_for(lambda: sharing(java, SPARK / "jars", records=False).options, "Java has written its classes", 60)
 

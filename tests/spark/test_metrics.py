@@ -152,7 +152,8 @@ def test_while_it_runs_no_more_is_done_than_is_to_do_and_ever_more_is(watched):
     assert done[0] < listed, "nothing was seen of the run while it ran"
     assert done[-1] == listed
     # Of what is told while a sample is taken, it may have one gauge before and another after.
-    assert all(0 <= sample["status_ok"] <= after["photos_done"] <= listed for sample, after in pairwise(running))
+    pairs = pairwise([*running, running[-1]])
+    assert all(0 <= sample["status_ok"] <= after["photos_done"] <= listed for sample, after in pairs)
 
 
 def test_executors_tell_of_their_tasks_and_of_the_memory_of_their_python_workers(watched):
